@@ -1,0 +1,34 @@
+# What people run. Root's runs install packages and then drop to an ordinary user; others need the packages there.
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.0)
+STRIP = -s -w -X main.version=$(VERSION)
+STATIC = -tags osusergo,netgo -ldflags '$(STRIP) -linkmode external -extldflags "-static -Wl,--no-warnings"'
+
+.PHONY: build demo test check bench fuzz install clean
+
+build: ## bin/flatrun, bin/flatrun-session (static, with a C constructor), bin/flathub (static)
+	CGO_ENABLED=1 $(GO) build -trimpath $(STATIC) -o bin/ ./cmd/flatrun ./cmd/flatrun-session
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(STRIP)' -o bin/ ./cmd/flathub
+
+demo: ## make an image from Debian packages, publish it, serve it, run Python in it
+	scripts/setup
+	scripts/as-user scripts/demo
+
+test: ## every check and test
+	scripts/setup
+	scripts/as-user scripts/check
+
+bench: ## ratios against native, bwrap and the other peers at hand
+	scripts/setup
+	scripts/as-user scripts/bench
+
+fuzz: ## every fuzz target for FUZZTIME (default 5m)
+	scripts/as-user scripts/fuzz
+
+PREFIX ?= /usr/local
+install: build
+	install -D -t $(DESTDIR)$(PREFIX)/bin bin/flatrun bin/flathub
+	install -D -t $(DESTDIR)$(PREFIX)/libexec/flatrun bin/flatrun-session
+
+clean:
+	rm -rf bin
