@@ -20,7 +20,7 @@ test: ## every check and test
 
 bench: ## ratios against native, bwrap and the other peers at hand
 	scripts/setup
-	scripts/as-user scripts/bench
+	scripts/as-user sh -c "make -s build && $(GO) run ./scripts/bench $(SECTIONS)"
 
 fuzz: ## every fuzz target for FUZZTIME (default 5m)
 	scripts/as-user scripts/fuzz

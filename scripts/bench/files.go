@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// benchFiles compares a warm mount with the same tree on the local file system.
+func benchFiles(f *fixture) error {
+	root, err := f.native()
+	if err != nil {
+		return err
+	}
+	mnt, umount, err := f.mount()
+	if err != nil {
+		return err
+	}
+	defer umount()
+	ours := filepath.Join(mnt, f.image)
+	small, large, err := sizes(root)
+	if err != nil {
+		return err
+	}
+	for _, m := range []struct {
+		name string
+		once func(root string) error
+	}{
+		{"find -ls", func(r string) error { return exec.Command("find", r, "-ls").Run() }},
+		{fmt.Sprintf("open+read %d small files", len(small)), func(r string) error { return readAll(r, small) }},
+		{fmt.Sprintf("read %d large files", len(large)), func(r string) error { return readAll(r, large) }},
+	} {
+		fmt.Println(m.name)
+		if err := interleave(7, variant{"native", func() error { return m.once(root) }},
+			variant{"repository", func() error { return m.once(ours) }}); err != nil {
+			return err
+		}
+	}
+	return printRequests(f)
+}
+
+// sizes lists the regular files below root: small ones (≤ 64 KiB, at most 10,000) and large ones (≥ 1 MiB).
+func sizes(root string) (small, large []string, err error) {
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		rel := strings.TrimPrefix(path, root)
+		switch {
+		case info.Mode().Perm()&0o400 == 0:
+		case info.Size() <= 64<<10 && len(small) < 10000:
+			small = append(small, rel)
+		case info.Size() >= 1<<20:
+			large = append(large, rel)
+		}
+		return nil
+	})
+	return small, large, err
+}
+
+func readAll(root string, names []string) error {
+	buf := make([]byte, 1<<20)
+	for _, n := range names {
+		file, err := os.Open(root + n)
+		if err != nil {
+			return err
+		}
+		_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{file}, buf)
+		file.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printRequests shows the FUSE requests by kind that status counts.
+func printRequests(f *fixture) error {
+	out, err := exec.Command(filepath.Join(f.bin, "flatrun"), "status", "--json").Output()
+	if err != nil {
+		return fmt.Errorf("flatrun status: %w", err)
+	}
+	fmt.Printf("requests in all: %s\n", out)
+	return nil
+}
