@@ -1,0 +1,45 @@
+package enter
+
+import "time"
+
+// Status is one session or one host mount as it describes itself.
+type Status struct {
+	Key     string        `json:"key"` // last element of the session directory: job step and configuration
+	Dir     string        `json:"dir"`
+	PID     int           `json:"pid"`
+	Host    bool          `json:"host,omitempty"` // a mount made by flatrun mount
+	Started time.Time     `json:"started"`
+	Idle    time.Duration `json:"idle_ns"`   // how long the session outlives its last user
+	Clients int           `json:"clients"`   // connections, without the one that asks
+	Users   int           `json:"processes"` // processes inside, without the session's own
+	Mounts  []MountStatus `json:"mounts"`
+	Cache   CacheStatus   `json:"cache"`
+	Errors  []string      `json:"errors,omitempty"` // the last ones, with time, oldest first
+}
+
+// MountStatus is one mounted repository.
+type MountStatus struct {
+	FQRN      string            `json:"fqrn"`
+	Mountpath string            `json:"mountpoint"`
+	Tag       string            `json:"tag,omitempty"`
+	Revision  uint64            `json:"revision"`
+	RootHash  string            `json:"root_hash"`
+	Published time.Time         `json:"published"` // time in the manifest
+	TTL       time.Duration     `json:"ttl_ns"`
+	Checked   time.Time         `json:"checked"` // last successful look for a new revision
+	Server    string            `json:"server"`
+	Proxy     string            `json:"proxy"`
+	Fetched   int64             `json:"fetched_objects"`
+	Bytes     int64             `json:"fetched_bytes"`
+	Hits      int64             `json:"cache_hits"`
+	Requests  map[string]uint64 `json:"requests"`          // FUSE requests by kind
+	Offline   string            `json:"offline,omitempty"` // why no newer revision could be looked for
+}
+
+// CacheStatus is the use of the object cache on disk.
+type CacheStatus struct {
+	Dir     string `json:"dir"`
+	Bytes   int64  `json:"bytes"`
+	Objects int64  `json:"objects"`
+	Limit   int64  `json:"limit"` // bytes, 0 = none
+}
