@@ -1,0 +1,62 @@
+package unpacked
+
+import "strings"
+
+// Candidates lists the paths at which a repository may hold image r, the likely
+// ones first; the caller takes the first that exists.
+//
+//   - Docker Hub has several names, and repositories were filled under each.
+//   - A short name is also looked for without a registry ("/opensciencegrid/osgvo-el9:latest"),
+//     as repositories made by the older converters are laid out.
+//   - A short name of one word is looked for with and without "library/".
+//   - A digest is never replaced by a tag. DUCC files it behind a colon. It may
+//     be the image's id, too, and then names the flat image itself.
+func (r Reference) Candidates() []string {
+	registries := r.registries()
+	if r.Short {
+		registries = append(registries, "")
+	}
+	var paths []string
+	for _, registry := range registries {
+		for _, repository := range r.repositories() {
+			name := "/" + strings.TrimPrefix(registry+"/"+repository, "/")
+			if r.Digest != "" {
+				paths = append(paths, name+"@"+string(r.Digest), name+":"+string(r.Digest))
+			} else {
+				paths = append(paths, name+":"+r.Tag)
+			}
+		}
+	}
+	if r.Digest != "" {
+		paths = append(paths, FlatRoot(r.Digest))
+	}
+	return paths
+}
+
+// registries are the names of the reference's registry, the written one first.
+func (r Reference) registries() []string {
+	names := []string{r.Registry}
+	if !IsDockerHub(r.Registry) {
+		return names
+	}
+	for _, name := range hubNames {
+		if name != r.Registry {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// repositories are the ways in which the repository of a short name is filed.
+func (r Reference) repositories() []string {
+	if !r.Short {
+		return []string{r.Repository}
+	}
+	if word, ok := strings.CutPrefix(r.Repository, "library/"); ok {
+		return []string{r.Repository, word}
+	}
+	if !strings.Contains(r.Repository, "/") {
+		return []string{r.Repository, "library/" + r.Repository}
+	}
+	return []string{r.Repository}
+}

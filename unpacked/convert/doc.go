@@ -1,0 +1,15 @@
+// Package convert turns an OCI image into layer trees and a flat tree of a repository.
+//
+// Each layer streams once from its source: decompressed, read as tar, its files chunked, compressed, hashed and stored by
+// [publish.Tx]; what remains are rows sorted by path, from which the layer's catalog is written. The flat image is a merge
+// of its layers' rows, see [Merge]: no content is read for it. Layers that the repository has are not downloaded; their
+// rows come out of its catalogs.
+//
+// # What a layer carries
+//
+// A layer's tree is made to be stacked by the kernel's overlayfs as it is: a file that the layer removes is a character
+// device 0/0, and a directory that hides what lies below it has the attribute overlay.opaque with value "y", both as
+// trusted.* (for a mount by root) and as user.* (for one in a user namespace with the option userxattr). A directory that
+// the layer's tar does not list but has files in is marked with [ImpliedXattr], so that a merge keeps the attributes that
+// a lower layer gave it.
+package convert

@@ -1,0 +1,302 @@
+package convert
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/flatrun/flatrun/unpacked"
+)
+
+// Source says where images are taken from.
+type Source struct {
+	Platforms       []string            // "linux/amd64", "linux/arm64/v8"; empty: this machine's
+	PlainHTTP       bool                // registries are spoken to without TLS
+	Mirrors         map[string][]string // registry → hosts that are asked before it
+	DefaultRegistry string              // of short names; "" is Docker Hub
+	Transport       http.RoundTripper   // nil: the default one
+	Keychain        authn.Keychain      // nil: Docker's and podman's credential files
+}
+
+// Image is a source's image of one platform.
+type Image struct {
+	v1.Image
+	Name     unpacked.Reference // where its links go
+	Platform string             // "linux/amd64"
+}
+
+// Open finds the images that ref names, one for each platform asked for. The forms of ref are
+//
+//	docker://REGISTRY/NAME:TAG, http://…, https://…, or a bare name: a registry
+//	oci:DIR[:TAG]             an OCI image layout
+//	oci-archive:FILE[:TAG]    a tar of such a layout
+//	docker-archive:FILE[:REF] what docker save writes
+//
+// The last three carry no full name; as gives it.
+func (s Source) Open(ctx context.Context, ref, as string) ([]Image, error) {
+	kind, rest, ok := strings.Cut(ref, ":")
+	if !ok || strings.HasPrefix(rest, "//") || (kind != "oci" && kind != "oci-archive" && kind != "docker-archive") {
+		return s.openRegistry(ctx, ref, as)
+	}
+	images, err := s.openLocal(kind, rest)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", ref, err)
+	}
+	if as == "" {
+		return nil, fmt.Errorf("image %s: an archive or layout has no registry in its name; say what it is to be called with --name REGISTRY/NAME:TAG", ref)
+	}
+	named, err := unpacked.ParseReference(as, s.DefaultRegistry)
+	if err != nil {
+		return nil, err
+	}
+	for i := range images {
+		images[i].Name = named
+	}
+	return images, nil
+}
+
+func (s Source) openLocal(kind, rest string) ([]Image, error) {
+	file, tag := splitTag(rest)
+	switch kind {
+	case "oci":
+		dir, err := layout.FromPath(file)
+		if err != nil {
+			return nil, err
+		}
+		index, err := dir.ImageIndex()
+		if err != nil {
+			return nil, err
+		}
+		return s.tagged(index, tag)
+	case "oci-archive":
+		archive, err := openArchive(file)
+		if err != nil {
+			return nil, err
+		}
+		index, err := archive.index()
+		if err != nil {
+			return nil, err
+		}
+		return s.tagged(index, tag)
+	}
+	var wanted *name.Tag
+	if tag != "" {
+		t, err := name.NewTag(tag)
+		if err != nil {
+			return nil, err
+		}
+		wanted = &t
+	}
+	img, err := tarball.ImageFromPath(file, wanted)
+	if err != nil {
+		return nil, err
+	}
+	return s.ofPlatform(img)
+}
+
+// splitTag cuts FILE[:TAG]; a colon inside a directory's name is part of FILE.
+func splitTag(s string) (file, tag string) {
+	file, tag, ok := strings.Cut(s, ":")
+	if !ok || strings.HasPrefix(tag, "/") {
+		return s, ""
+	}
+	return file, tag
+}
+
+func (s Source) openRegistry(ctx context.Context, ref, as string) ([]Image, error) {
+	parsed, err := unpacked.ParseReference(ref, s.DefaultRegistry)
+	if err != nil {
+		return nil, err
+	}
+	named := parsed
+	if as != "" {
+		if named, err = unpacked.ParseReference(as, s.DefaultRegistry); err != nil {
+			return nil, err
+		}
+	}
+	var images []Image
+	for _, host := range append(s.Mirrors[parsed.Registry], parsed.Registry) {
+		if images, err = s.openHost(ctx, host, parsed); err == nil {
+			break
+		}
+	}
+	for i := range images {
+		images[i].Name = named
+	}
+	return images, err
+}
+
+// openHost asks one registry or mirror.
+func (s Source) openHost(ctx context.Context, host string, ref unpacked.Reference) ([]Image, error) {
+	r, err := s.reference(host, ref)
+	if err != nil {
+		return nil, err
+	}
+	desc, err := remote.Get(r, s.options(ctx)...)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", r, err)
+	}
+	if desc.MediaType.IsIndex() {
+		index, err := desc.ImageIndex()
+		if err != nil {
+			return nil, fmt.Errorf("image %s: %w", r, err)
+		}
+		images, err := s.choose(index)
+		if err != nil {
+			return nil, fmt.Errorf("image %s: %w", r, err)
+		}
+		return images, nil
+	}
+	img, err := desc.Image()
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", r, err)
+	}
+	return s.ofPlatform(img)
+}
+
+// reference is ref on host in the library's own form.
+func (s Source) reference(host string, ref unpacked.Reference) (name.Reference, error) {
+	var options []name.Option
+	if s.PlainHTTP || ref.Scheme == "http" {
+		options = append(options, name.Insecure)
+	}
+	if unpacked.IsDockerHub(host) {
+		host = name.DefaultRegistry
+	}
+	text := host + "/" + ref.Repository
+	if ref.Digest != "" {
+		text += "@" + string(ref.Digest)
+	} else {
+		text += ":" + ref.Tag
+	}
+	return name.ParseReference(text, options...)
+}
+
+func (s Source) options(ctx context.Context) []remote.Option {
+	keychain := s.Keychain
+	if keychain == nil {
+		keychain = authn.DefaultKeychain
+	}
+	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(keychain), remote.WithUserAgent("flathub")}
+	if s.Transport != nil {
+		options = append(options, remote.WithTransport(s.Transport))
+	}
+	return options
+}
+
+// tagged picks the image or index that a layout's index names tag; the only one where no tag is given.
+func (s Source) tagged(index v1.ImageIndex, tag string) ([]Image, error) {
+	m, err := index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	var found []v1.Descriptor
+	var names []string
+	for _, d := range m.Manifests {
+		n := d.Annotations["org.opencontainers.image.ref.name"]
+		names = append(names, n)
+		if tag == "" || n == tag {
+			found = append(found, d)
+		}
+	}
+	if len(found) == 0 || tag == "" && len(found) > 1 {
+		return nil, fmt.Errorf("no image %q in the layout, which has: %s", tag, strings.Join(names, " "))
+	}
+	if found[0].MediaType.IsIndex() {
+		child, err := index.ImageIndex(found[0].Digest)
+		if err != nil {
+			return nil, err
+		}
+		return s.choose(child)
+	}
+	img, err := index.Image(found[0].Digest)
+	if err != nil {
+		return nil, err
+	}
+	return s.ofPlatform(img)
+}
+
+// choose takes the images of the platforms asked for out of an index, in the order asked for.
+func (s Source) choose(index v1.ImageIndex) ([]Image, error) {
+	m, err := index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	var images []Image
+	for _, wanted := range s.platforms() {
+		p, err := v1.ParsePlatform(wanted)
+		if err != nil {
+			return nil, fmt.Errorf("platform %q: %w", wanted, err)
+		}
+		d, ok := find(m.Manifests, *p)
+		if !ok {
+			return nil, fmt.Errorf("no image for platform %s; there are %s", wanted, available(m.Manifests))
+		}
+		img, err := index.Image(d.Digest)
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, Image{Image: img, Platform: d.Platform.String()})
+	}
+	return images, nil
+}
+
+func find(manifests []v1.Descriptor, p v1.Platform) (v1.Descriptor, bool) {
+	for _, d := range manifests {
+		if d.MediaType.IsImage() && d.Platform != nil && d.Platform.Satisfies(p) {
+			return d, true
+		}
+	}
+	return v1.Descriptor{}, false
+}
+
+func available(manifests []v1.Descriptor) string {
+	var names []string
+	for _, d := range manifests {
+		if d.Platform != nil && d.Platform.OS != "unknown" {
+			names = append(names, d.Platform.String())
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+func (s Source) platforms() []string {
+	if len(s.Platforms) == 0 {
+		return []string{"linux/" + runtime.GOARCH}
+	}
+	return s.Platforms
+}
+
+// ofPlatform takes a lone image: it is what the source has, whatever platform was asked for, unless several were.
+func (s Source) ofPlatform(img v1.Image) ([]Image, error) {
+	config, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	p := config.Platform()
+	if p.OS == "" || p.Architecture == "" {
+		return []Image{{Image: img, Platform: s.platforms()[0]}}, nil
+	}
+	for _, wanted := range s.Platforms {
+		w, err := v1.ParsePlatform(wanted)
+		if err != nil {
+			return nil, fmt.Errorf("platform %q: %w", wanted, err)
+		}
+		if p.Satisfies(*w) {
+			return []Image{{Image: img, Platform: p.String()}}, nil
+		}
+	}
+	if len(s.Platforms) > 0 {
+		return nil, fmt.Errorf("the image is for %s only, not for %s", p, strings.Join(s.Platforms, " or "))
+	}
+	return []Image{{Image: img, Platform: p.String()}}, nil
+}
