@@ -35,9 +35,11 @@ type Fetcher interface {
 	Fetch(ctx context.Context, r Request) (io.ReadCloser, error)
 }
 
-// A Rejecter is a body that can be told that its bytes were wrong, so that its Fetcher can turn away from where they
-// came from. Reject reports whether another source will be asked from now on.
-type Rejecter interface {
+// A Body is what a Fetcher may return in order to hear about wrong bytes. Source says where they came from, for messages;
+// Reject turns the Fetcher away from there and reports whether another source will be asked from now on.
+type Body interface {
+	io.ReadCloser
+	Source() string
 	Reject(reason error) bool
 }
 

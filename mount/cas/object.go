@@ -50,6 +50,9 @@ type Object struct {
 	// Offset is where a chunk of external data begins: the object is the range [Offset, Offset+Size) of that file.
 	Offset int64
 
+	// Alternative says that the repository's root holds a copy of the object, to be asked for where Name is not found.
+	Alternative bool
+
 	Pinned bool // kept in the cache as long as anything else can be evicted: catalogs
 }
 
