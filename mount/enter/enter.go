@@ -32,7 +32,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net"
+	"os"
 )
 
 // Kind says which user namespace the process is in.
@@ -77,6 +77,8 @@ type Plan struct {
 	// Process enters all namespaces, root directory and working directory of this process of the same user instead
 	// of making any (running instances). Only Join, New… left empty are valid with it.
 	Process int
+
+	tries int // how often the session was gone when it was to be joined
 }
 
 // State is what the constructor found and did. All ids are those outside of the namespaces.
@@ -131,7 +133,7 @@ func SubIDs() (uids, gids []IDMap, err error) { return subIDs() }
 
 // Session is a connection to a running session. It is closed by execve. Not for concurrent use.
 type Session struct {
-	Conn *net.UnixConn
+	Conn *os.File
 	Dir  string // session directory; repositories appear below Dir/cvmfs/FQRN in the mount namespace of a joined process
 }
 

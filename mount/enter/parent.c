@@ -1,0 +1,120 @@
+/*
+ * A new PID namespace begins with the next child, so the process that made it stays outside as the parent. It is what
+ * the caller sees: signals sent to it go on to the child, a stopped child stops it, and it ends as the child ended.
+ * All three stay in one process group, so that the terminal's own signals reach the child without help.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "enter.h"
+
+/* Signals that are waited for. Those that stop a process keep their meaning (the terminal sends them to the whole
+ * group), and so do faults, which are ours when they come. */
+static void waited_for(sigset_t *set)
+{
+	static const int not[] = { SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT };
+
+	sigfillset(set);
+	for (size_t i = 0; i < sizeof not / sizeof *not; i++)
+		sigdelset(set, not[i]);
+}
+
+/* Ends as the child ended: by the same signal, so that the caller's shell sees it, else with the same status. */
+static void end_like(int status)
+{
+	if (WIFSIGNALED(status)) {
+		struct rlimit none = { 0, 0 };
+		sigset_t all;
+
+		setrlimit(RLIMIT_CORE, &none); /* the child's core is the one that tells something */
+		signal(WTERMSIG(status), SIG_DFL);
+		sigfillset(&all);
+		sigprocmask(SIG_UNBLOCK, &all, NULL);
+		raise(WTERMSIG(status));
+		_exit(128 + WTERMSIG(status));
+	}
+	_exit(WEXITSTATUS(status));
+}
+
+/* Deals with what the children did; the program's end is ours. */
+static void reap(pid_t child, pid_t init)
+{
+	int status;
+
+	while (waitpid(child, &status, WNOHANG | WUNTRACED) == child) {
+		if (!WIFSTOPPED(status)) {
+			if (init > 0) {
+				kill(init, SIGKILL); /* and with it every process of the namespace */
+				waitpid(init, NULL, 0);
+			}
+			end_like(status);
+		}
+		/* The caller's shell must see a stop. It continues us, and SIGCONT is passed on. */
+		raise(SIGSTOP);
+	}
+}
+
+static void watch(pid_t child, pid_t init, const sigset_t *set)
+{
+	siginfo_t info;
+
+	syscall(SYS_close_range, 3U, ~0U, 0U); /* a pipe must end when the program closes it */
+	reap(child, init);
+	for (;;) {
+		int sig = sigwaitinfo(set, &info);
+		if (sig == SIGCHLD)
+			reap(child, init);
+		else if (sig > 0 && info.si_code != SI_KERNEL)
+			kill(child, sig); /* SI_KERNEL: from the terminal, which sent it to the child as well */
+	}
+}
+
+/* Process 1: inherits orphans and reaps them. The kernel ignores every signal for it that has no handler. */
+static void run_init(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_NAME, "flatrun-init");
+	syscall(SYS_close_range, 0U, ~0U, 0U);
+	sigset_t chld;
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	for (;;) {
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			;
+		sigwaitinfo(&chld, NULL);
+	}
+}
+
+int enter_fork(int with_init)
+{
+	sigset_t set, before;
+	struct sigaction dfl = { .sa_handler = SIG_DFL }, chld;
+	pid_t init = 0;
+
+	waited_for(&set);
+	sigprocmask(SIG_BLOCK, &set, &before);
+	sigaction(SIGCHLD, &dfl, &chld); /* with SIG_IGN inherited, no status would be kept for us */
+	if (with_init && (init = fork()) == 0)
+		run_init();
+	pid_t child = init < 0 ? -1 : fork();
+	if (child > 0)
+		watch(child, init, &set);
+	int error = errno;
+	sigaction(SIGCHLD, &chld, NULL);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	if (child < 0) {
+		if (init > 0)
+			kill(init, SIGKILL);
+		errno = error;
+		return -1;
+	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return 0;
+}

@@ -1,0 +1,226 @@
+/* Where the session of this call lives, and how the process joins it over its socket. */
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "enter.h"
+
+#define INITIAL_USER_NAMESPACE 0xEFFFFFFDu /* PROC_USER_INIT_INO, part of the kernel's interface */
+#define MOVE_MOUNT_EMPTY_PATH 0x4          /* MOVE_MOUNT_F_EMPTY_PATH, absent from older headers */
+
+/* Batch systems by the variables that name a job step; the first whose first variable is set counts. */
+static const struct { const char *name, *job, *step; } batch[] = {
+	{ "slurm", "SLURM_JOB_ID", "SLURM_STEP_ID" },
+	{ "condor", "_CONDOR_SLOT", "_CONDOR_SCRATCH_DIR" },
+	{ "pbs", "PBS_JOBID", NULL },
+	{ "lsf", "LSB_JOBID", "LSB_JOBINDEX" },
+	{ "flux", "FLUX_JOB_ID", NULL },
+};
+
+/* FNV-1a: short, and nothing here must withstand an adversary, as the directory is the user's own. */
+static uint64_t hash(const char *s)
+{
+	uint64_t h = 0xcbf29ce484222325u;
+
+	for (; *s; s++)
+		h = (h ^ (unsigned char)*s) * 0x100000001b3u;
+	return h;
+}
+
+static void append(char *out, size_t size, const char *word)
+{
+	size_t n = strlen(out);
+
+	for (size_t i = 0; word[i] && i < 48 && n + 1 < size; i++)
+		out[n++] = isalnum((unsigned char)word[i]) || strchr("._-", word[i]) ? word[i] : '_';
+	out[n] = 0;
+}
+
+static void append_hash(char *out, size_t size, const char *text)
+{
+	char hex[16];
+	uint64_t h = hash(text);
+
+	snprintf(hex, sizeof hex, "-%08x", (unsigned)(h ^ h >> 32));
+	append(out, size, hex);
+}
+
+/* The last element: job step, user namespace if it is not the machine's (a container in a container has its own
+ * sessions: it could not enter those of outside), and the configuration. */
+static void session_key(const char *config, char *out, size_t size)
+{
+	struct stat st;
+	char real[PATH_MAX];
+
+	out[0] = 0;
+	for (size_t i = 0; i < sizeof batch / sizeof *batch && !out[0]; i++) {
+		const char *job = getenv(batch[i].job), *step = batch[i].step ? getenv(batch[i].step) : NULL;
+		if (!job || !*job)
+			continue;
+		append(out, size, batch[i].name);
+		append(out, size, "-");
+		append(out, size, job);
+		if (step && *step == '/') {
+			append_hash(out, size, step);
+		} else if (step) {
+			append(out, size, ".");
+			append(out, size, step);
+		}
+	}
+	if (!out[0])
+		append(out, size, "login");
+	if (stat("/proc/self/ns/user", &st) == 0 && st.st_ino != INITIAL_USER_NAMESPACE) {
+		char ns[24];
+		snprintf(ns, sizeof ns, "-u%lu", (unsigned long)st.st_ino);
+		append(out, size, ns);
+	}
+	if (config && *config)
+		append_hash(out, size, realpath(config, real) ? real : config);
+}
+
+static int is_ours(const struct stat *st)
+{
+	return S_ISDIR(st->st_mode) && st->st_uid == geteuid() && (st->st_mode & 077) == 0;
+}
+
+int enter_session_dir(const char *config, char *out, size_t size)
+{
+	char key[256];
+	struct stat st;
+	const char *run = getenv("XDG_RUNTIME_DIR");
+	int n;
+
+	session_key(config, key, sizeof key);
+	if (run && run[0] == '/' && stat(run, &st) == 0 && is_ours(&st))
+		n = snprintf(out, size, "%s/flatrun/%s", run, key);
+	else
+		n = snprintf(out, size, "/tmp/flatrun-%u/%s", (unsigned)geteuid(), key);
+	if (n < 0 || (size_t)n >= size) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	return 0;
+}
+
+/*
+ * Opens the session directory and returns a descriptor, or -1. /tmp belongs to everybody: neither the directory of all
+ * sessions nor the session's own may be a link or anybody else's.
+ */
+static int open_dir(const char *dir)
+{
+	char parent[PATH_MAX];
+	struct stat st;
+	const char *name = strrchr(dir, '/');
+
+	snprintf(parent, sizeof parent, "%.*s", (int)(name - dir), dir);
+	int above = open(parent, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (above < 0)
+		return -1;
+	int fd = -1;
+	if (fstat(above, &st) == 0 && is_ours(&st))
+		fd = openat(above, name + 1, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	close(above);
+	if (fd >= 0 && (fstat(fd, &st) || !is_ours(&st))) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+/* Connects to dir/socket, which may be longer than a socket's address, by way of the directory's descriptor. */
+int enter_session_dial(const char *dir)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct timeval limit = { .tv_sec = 20 };
+	struct ucred peer;
+	socklen_t length = sizeof peer;
+	int where = open_dir(dir);
+
+	if (where < 0)
+		return -1;
+	snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/socket", where);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address)) {
+		close(fd);
+		fd = -1;
+	}
+	close(where);
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) || peer.uid != geteuid()) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* Asks to join and receives the session's user namespace and a fresh copy of its tree of mounts. */
+static int receive(int conn, int fds[2])
+{
+	static const char request[] = "{\"op\":\"join\"}\n";
+	char reply;
+	struct iovec data = { &reply, 1 };
+	union { struct cmsghdr align; char room[CMSG_SPACE(2 * sizeof(int))]; } control;
+	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+
+	if (send(conn, request, sizeof request - 1, MSG_NOSIGNAL) != sizeof request - 1)
+		return -1;
+	ssize_t n;
+	do
+		n = recvmsg(conn, &message, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	struct cmsghdr *c = n == 1 ? CMSG_FIRSTHDR(&message) : NULL;
+	if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(2 * sizeof(int)) || reply != 'j') {
+		if (n >= 0)
+			errno = ECONNRESET; /* it was just ending, and starting another one is right */
+		return -1;
+	}
+	memcpy(fds, CMSG_DATA(c), 2 * sizeof(int));
+	return 0;
+}
+
+int enter_session_join(const char *dir)
+{
+	char target[PATH_MAX + 8];
+	int fds[2];
+	int conn = enter_session_dial(dir);
+
+	if (conn < 0)
+		return -1; /* no session: no failure, Go starts one */
+	if (receive(conn, fds)) {
+		if (errno == EAGAIN)
+			enter_fail("wait for the session's answer");
+		close(conn);
+		return -1;
+	}
+	/* The caller's own mounts are copied, rather than the session's: a job may have a /tmp of its own. Only the tree of repositories comes from the session. */
+	snprintf(target, sizeof target, "%s/cvmfs", dir);
+	if (setns(fds[0], CLONE_NEWUSER))
+		enter_fail("enter the session's user namespace");
+	else if (unshare(CLONE_NEWNS))
+		enter_fail("create a mount namespace");
+	else if (syscall(SYS_move_mount, fds[1], "", AT_FDCWD, target, MOVE_MOUNT_EMPTY_PATH))
+		enter_fail("attach the session's repositories");
+	close(fds[0]);
+	close(fds[1]);
+	if (enter_state.error) {
+		close(conn);
+		return -1;
+	}
+	enter_state.conn = conn;
+	enter_state.kind = ENTER_JOINED;
+	return 0;
+}

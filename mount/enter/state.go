@@ -1,0 +1,120 @@
+package enter
+
+/*
+#include <stdlib.h>
+#include "enter.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+	"unsafe"
+)
+
+var joined struct { // the constructor's connection becomes one Session, however often Current is called
+	once    sync.Once
+	session *Session
+}
+
+func current() State {
+	c := &C.enter_state
+	s := State{
+		Kind: Kind(c.kind), New: Namespaces(c.made),
+		UID: int(c.uid), GID: int(c.gid),
+		Dir: C.GoString(&c.dir[0]),
+	}
+	if text := C.GoString(&c.plan[0]); text != "" {
+		p := decodePlan(text)
+		s.Plan = &p
+	}
+	if c.error != 0 {
+		s.Err = constructorError(C.GoString(c.step), syscall.Errno(c.error))
+		return s
+	}
+	if s.Kind == Joined {
+		joined.once.Do(func() { joined.session = newSession(int(c.conn), s.Dir) })
+		s.Session = joined.session
+	}
+	return s
+}
+
+// constructorError points to what an admin can do where the kernel refused a user namespace: nothing else in flatrun works then.
+func constructorError(step string, errno syscall.Errno) error {
+	switch {
+	case strings.Contains(step, "user namespace") && (errno == syscall.EPERM || errno == syscall.ENOSPC || errno == syscall.EINVAL || errno == syscall.EUSERS):
+		return fmt.Errorf("%s: %w: this host does not let ordinary users have user namespaces, or has used them up (flatrun doctor tells more)", step, errno)
+	case errno == syscall.EAGAIN && strings.HasPrefix(step, "wait"):
+		return fmt.Errorf("%s: none came in 20 s (flatrun status tells more)", step)
+	}
+	return fmt.Errorf("%s: %w", step, errno)
+}
+
+// satisfies compares what was made with what is wanted. Being in a session suits a plan without one as well.
+func satisfies(s State, p Plan) bool {
+	if s.Err != nil {
+		return false
+	}
+	if p.Process != 0 {
+		return s.Kind == Entered && s.Plan != nil && s.Plan.Process == p.Process
+	}
+	if s.Kind != Joined && (s.Kind != Own || p.Join) {
+		return false
+	}
+	var made Plan
+	if s.Plan != nil {
+		made = *s.Plan
+	}
+	return s.New&p.New == p.New && made.Fakeroot == p.Fakeroot && (made.Init || !p.Init || p.New&PID == 0) &&
+		len(made.UIDs) == len(p.UIDs)
+}
+
+func plainDirectory(image string) bool {
+	c := C.CString(image)
+	defer C.free(unsafe.Pointer(c))
+	return C.enter_plain_directory(c) != 0
+}
+
+func flagKind(long string) (known, value, plan bool) {
+	c := C.CString(long)
+	defer C.free(unsafe.Pointer(c))
+	kind := C.enter_flag_kind(c, C.size_t(len(long)))
+	return kind != C.FLAG_UNKNOWN, kind&C.FLAG_VALUE != 0, kind&C.FLAG_PLAN != 0
+}
+
+// SessionDir returns the directory of the session for this user, the environment's job step, and a configuration file
+// ("" = $FLATRUN_CONFIG or the default files), whether or not it exists.
+func SessionDir(config string) (string, error) {
+	var out [C.PATH_MAX]C.char
+	if config == "" {
+		config = syscallGetenv("FLATRUN_CONFIG")
+	}
+	c := C.CString(config)
+	defer C.free(unsafe.Pointer(c))
+	if C.enter_session_dir(c, &out[0], C.PATH_MAX) != 0 {
+		return "", fmt.Errorf("the session's directory has too long a name; set XDG_RUNTIME_DIR to a shorter one")
+	}
+	return C.GoString(&out[0]), nil
+}
+
+func syscallGetenv(key string) string {
+	value, _ := syscall.Getenv(key)
+	return value
+}
+
+// dialFD connects to the session's socket in dir after the constructor's checks.
+func dialFD(dir string) int {
+	c := C.CString(dir)
+	defer C.free(unsafe.Pointer(c))
+	return int(C.enter_session_dial(c))
+}
+
+// keepCapabilities puts all capabilities of this thread into its ambient set.
+func keepCapabilities() error {
+	if C.enter_keep_capabilities() != 0 {
+		return constructorError(C.GoString(C.enter_state.step), syscall.Errno(C.enter_state.error))
+	}
+	return nil
+}
