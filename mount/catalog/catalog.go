@@ -1,4 +1,5 @@
-// Package catalog reads and writes the SQLite catalogs.
+// Package catalog reads and writes the SQLite catalogs, and the two small
+// databases beside them: history and reflog.
 //
 // A catalog describes the entries of one subtree of a repository. Where another
 // catalog takes over, the parent holds a directory flagged NestedMount and a row
@@ -14,64 +15,80 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
+	"sync/atomic"
 
+	"golang.org/x/sys/unix"
 	"zombiezen.com/go/sqlite"
 )
 
-// Catalog is one open catalog, safe for concurrent use. It holds a descriptor;
-// its connections belong to a pool.
+// Catalog is one catalog, safe for concurrent use. It holds no resources but
+// memory: descriptors and pages belong to the connections in its pool, which are
+// opened again when needed.
 type Catalog struct {
-	file    *os.File
-	uri     string
-	pool    *Pool
-	schema  schema
-	props   Properties
-	root    Entry
-	queries queries
-
-	mu     sync.Mutex
-	refs   int // the owner's, and one a connection
-	closed bool
+	name   string
+	pool   *Pool
+	open   func() (*os.File, error)
+	file   *os.File // that open duplicates, nil where the catalog has none of its own
+	layout *layout
+	props  Properties
+	root   Entry
+	closed atomic.Bool
 }
 
 // Open reads a catalog from f, whose bytes the caller has verified, with a pool
 // of its own. It takes f over, also when it fails.
-func Open(f *os.File) (*Catalog, error) { return (&Pool{Max: 4}).Open(f) }
-
-// Open reads a catalog whose connections share the pool's bound.
-func (p *Pool) Open(f *os.File) (*Catalog, error) {
-	c := &Catalog{file: f, pool: p, refs: 1}
-	if err := c.load(); err != nil {
+func Open(f *os.File) (*Catalog, error) {
+	c := &Catalog{name: f.Name(), file: f, pool: &Pool{Max: 4}}
+	c.open = func() (*os.File, error) {
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, os.NewSyscallError("dup", err)
+		}
+		return os.NewFile(uintptr(fd), f.Name()), nil
+	}
+	if err := c.load(""); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("catalog %s: %w", f.Name(), err)
+		return nil, err
 	}
 	return c, nil
 }
 
+// Open reads the catalog called name (for messages). The function open opens
+// its verified bytes; it is called now and whenever a connection is needed, from
+// any goroutine. A catalog so old that it does not tell where it is mounted is
+// taken to be at prefix.
+func (p *Pool) Open(name, prefix string, open func() (*os.File, error)) (*Catalog, error) {
+	c := &Catalog{name: name, pool: p, open: open}
+	return c, c.load(prefix)
+}
+
 // load reads what stays the same for all queries and finds the root entry.
-func (c *Catalog) load() error {
-	var err error
-	if c.uri, err = uri(c.file.Fd()); err != nil {
-		return err
-	}
-	k, err := c.connect()
-	if err != nil {
-		return err
-	}
-	if c.schema, err = readSchema(k.Conn); err == nil {
-		c.queries = c.schema.queries()
-		c.props, err = readProperties(k.Conn, c.schema)
-	}
+func (c *Catalog) load(prefix string) error {
+	k, err := connect(c)
 	if err == nil {
-		err = k.prepare()
+		if err = c.inspect(k, prefix); err != nil {
+			k.discard()
+		} else {
+			c.pool.keep(k)
+			err = c.findRoot()
+		}
 	}
+	return c.wrap(err)
+}
+
+func (c *Catalog) inspect(k *conn, prefix string) error {
+	s, err := readSchema(k.Conn)
 	if err != nil {
-		k.discard()
 		return err
 	}
-	c.pool.keep(k)
-	return c.findRoot()
+	c.layout = c.pool.layout(s)
+	c.props = Properties{Schema: "1.0", RootPrefix: prefix}
+	if s.has("properties") {
+		if err := c.props.read(k.Conn); err != nil {
+			return err
+		}
+	}
+	return k.prepare(c.layout)
 }
 
 func (c *Catalog) findRoot() error {
@@ -96,104 +113,41 @@ func (c *Catalog) Prefix() string { return c.props.RootPrefix }
 // Properties are what the catalog says about itself.
 func (c *Catalog) Properties() (Properties, error) { return c.props, nil }
 
-// Close gives the descriptor back once running queries have ended. Later
-// queries fail.
+// Name is the catalog's, for messages.
+func (c *Catalog) Name() string { return c.name }
+
+// Close ends the idle connections, and the others when their query ends. Only
+// what Open made needs it; a catalog of a shared pool goes with the pool.
 func (c *Catalog) Close() error {
-	c.mu.Lock()
-	again := c.closed
-	c.closed = true
-	c.mu.Unlock()
-	if again {
+	if c.closed.Swap(true) {
 		return nil
 	}
-	c.pool.drop(c)
-	return c.release()
-}
-
-// Name is the file's, for messages.
-func (c *Catalog) Name() string { return c.file.Name() }
-
-// acquire takes a connection from the pool or opens one.
-func (c *Catalog) acquire() (*conn, error) {
-	if k := c.pool.take(c); k != nil {
-		return k, nil
-	}
-	k, err := c.connect()
-	if err != nil {
-		return nil, err
-	}
-	if err := k.prepare(); err != nil {
+	for k := c.pool.take(c); k != nil; k = c.pool.take(c) {
 		k.discard()
-		return nil, err
 	}
-	return k, nil
-}
-
-// yield ends the use of a connection.
-func (c *Catalog) yield(k *conn) {
-	c.mu.Lock()
-	closed := c.closed
-	c.mu.Unlock()
-	if closed {
-		k.discard()
-		return
-	}
-	c.pool.keep(k)
-}
-
-func (c *Catalog) connect() (*conn, error) {
-	if err := c.retain(); err != nil {
-		return nil, err
-	}
-	db, err := sqlite.OpenConn(c.uri, sqlite.OpenReadOnly|sqlite.OpenURI)
-	if err != nil {
-		c.release()
-		return nil, corrupt(err)
-	}
-	k := &conn{Conn: db, cat: c}
-	// cell_size_check finds pages that lie about their rows before they are
-	// used, trusted_schema keeps views and triggers of the file from running.
-	for _, pragma := range []string{"cache_size=-2048", "cell_size_check=1", "trusted_schema=0", "temp_store=2"} {
-		if err := execute(db, "PRAGMA "+pragma); err != nil {
-			k.discard()
-			return nil, corrupt(err)
-		}
-	}
-	return k, nil
-}
-
-func (c *Catalog) retain() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return fmt.Errorf("catalog %s: %w", c.file.Name(), os.ErrClosed)
-	}
-	c.refs++
-	return nil
-}
-
-func (c *Catalog) release() error {
-	c.mu.Lock()
-	c.refs--
-	last := c.refs == 0
-	c.mu.Unlock()
-	if !last {
+	if c.file == nil {
 		return nil
 	}
 	return c.file.Close()
 }
 
-// prepare compiles the three statements that every look-up runs.
-func (k *conn) prepare() (err error) {
-	for _, s := range []struct {
-		to  **sqlite.Stmt
-		sql string
-	}{{&k.byPath, k.cat.queries.byPath}, {&k.byRow, k.cat.queries.byRow}, {&k.listing, k.cat.queries.listing}} {
-		if *s.to, err = k.Prepare(s.sql); err != nil {
-			return corrupt(err)
-		}
+// acquire takes a connection from the pool or opens one; pool.keep ends its use.
+func (c *Catalog) acquire() (*conn, error) {
+	if k := c.pool.take(c); k != nil {
+		return k, nil
 	}
-	return nil
+	if c.closed.Load() {
+		return nil, fmt.Errorf("catalog %s: %w", c.name, os.ErrClosed)
+	}
+	k, err := connect(c)
+	if err != nil {
+		return nil, c.wrap(err)
+	}
+	if err := k.prepare(c.layout); err != nil {
+		k.discard()
+		return nil, c.wrap(err)
+	}
+	return k, nil
 }
 
 // corrupt marks what SQLite says about a file's structure as our sentinel.
@@ -208,15 +162,9 @@ func corrupt(err error) error {
 	return err
 }
 
-// execute runs a statement for its effect.
-func execute(db *sqlite.Conn, sql string) error {
-	stmt, _, err := db.PrepareTransient(sql)
-	if err != nil {
+func (c *Catalog) wrap(err error) error {
+	if err == nil || strings.HasPrefix(err.Error(), "catalog ") {
 		return err
 	}
-	defer stmt.Finalize()
-	for more := true; more && err == nil; {
-		more, err = stmt.Step()
-	}
-	return err
+	return fmt.Errorf("catalog %s: %w", c.name, err)
 }

@@ -22,22 +22,22 @@ func (c *Catalog) Chunks(p PathHash) ([]Chunk, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !found || e.Flags&Chunked == 0 || !c.schema.has("chunks") {
-		return nil, fmt.Errorf("catalog %s: %w: entry %q has no chunks", c.Name(), ErrCorrupt, e.Name)
+	if !found || e.Flags&Chunked == 0 || c.layout.chunks == "" {
+		return nil, fmt.Errorf("catalog %s: %w: entry %q has no chunks", c.name, ErrCorrupt, e.Name)
 	}
 	chunks, err := c.chunks(e)
 	if err == nil {
 		err = checkChunks(chunks, e.Size)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("catalog %s: %w: entry %q: %w", c.Name(), ErrCorrupt, e.Name, err)
+		return nil, fmt.Errorf("catalog %s: %w: entry %q: %w", c.name, ErrCorrupt, e.Name, err)
 	}
 	return chunks, nil
 }
 
 func (c *Catalog) chunks(e Entry) (chunks []Chunk, err error) {
 	err = c.with(func(k *conn) error {
-		return query(k.Conn, "SELECT offset, size, hash FROM chunks WHERE md5path_1 = ? AND md5path_2 = ? ORDER BY offset, size",
+		return query(k.Conn, c.layout.chunks,
 			func(s *sqlite.Stmt) {
 				s.BindInt64(1, e.Path.A)
 				s.BindInt64(2, e.Path.B)

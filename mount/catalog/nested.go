@@ -18,36 +18,39 @@ type Nested struct {
 
 // Nested lists all child catalogs, bind mountpoints last.
 func (c *Catalog) Nested() (all []Nested, err error) {
-	err = c.nested("", nil, func(n Nested) { all = append(all, n) })
+	collect := func(n Nested) { all = append(all, n) }
+	err = c.nested(c.layout.nested, false, nil, collect)
+	if err == nil {
+		err = c.nested(c.layout.bind, true, nil, collect)
+	}
 	return all, err
 }
 
 // NestedAt finds the catalog that takes over at path.
 func (c *Catalog) NestedAt(path string) (n Nested, found bool, err error) {
-	err = c.nested(" WHERE path = ?", func(s *sqlite.Stmt) { s.BindText(1, path) }, func(row Nested) { n, found = row, true })
+	at := func(s *sqlite.Stmt) { s.BindText(1, path) }
+	take := func(row Nested) { n, found = row, true }
+	err = c.nested(c.layout.nestedAt, false, at, take)
+	if err == nil && !found {
+		err = c.nested(c.layout.bound, true, at, take)
+	}
 	return n, found, err
 }
 
-func (c *Catalog) nested(where string, bind func(*sqlite.Stmt), visit func(Nested)) error {
-	return c.wrap(c.with(func(k *conn) error {
-		for _, table := range []string{"nested_catalogs", "bind_mountpoints"} {
-			if !c.schema.has(table) {
-				continue
-			}
-			sql := "SELECT path, sha1, " + c.schema.or(table, "size", "-1") + " FROM " + table + where
-			err := query(k.Conn, sql, bind, func(row *sqlite.Stmt) error {
-				n, err := scanNested(row)
-				n.Bind = table == "bind_mountpoints"
-				if err == nil {
-					visit(n)
-				}
-				return err
-			})
-			if err != nil {
-				return err
-			}
-		}
+// nested runs one of the layout's queries over a table of catalogs.
+func (c *Catalog) nested(sql string, bind bool, args func(*sqlite.Stmt), visit func(Nested)) error {
+	if sql == "" {
 		return nil
+	}
+	return c.wrap(c.with(func(k *conn) error {
+		return query(k.Conn, sql, args, func(row *sqlite.Stmt) error {
+			n, err := scanNested(row)
+			n.Bind = bind
+			if err == nil {
+				visit(n)
+			}
+			return err
+		})
 	}))
 }
 
@@ -57,10 +60,10 @@ func scanNested(row *sqlite.Stmt) (Nested, error) {
 	if n.Hash, err = cas.ParseHash(row.ColumnText(1)); err != nil {
 		return n, fmt.Errorf("%w: nested catalog %q: %w", ErrCorrupt, n.Path, err)
 	}
-	if n.Size == 0 && row.ColumnType(2) == sqlite.TypeNull {
+	if n.Size == 0 { // unknown to the oldest writers
 		n.Size = -1
 	}
-	if n.Size < -1 || n.Size == 0 || n.Path == "" || Clean(n.Path) != n.Path {
+	if n.Size < -1 || n.Path == "" || Clean(n.Path) != n.Path {
 		return n, fmt.Errorf("%w: nested catalog %q of %d bytes", ErrCorrupt, n.Path, n.Size)
 	}
 	return n, nil

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"os"
 	"slices"
 	"sync"
 
@@ -11,20 +12,23 @@ import (
 // pages, so a walk over a repository of thousands of catalogs stays small.
 const defaultIdle = 16
 
-// Pool keeps SQLite connections of several catalogs open for the next query.
-// The zero value is ready to use.
+// Pool opens catalogs and keeps the SQLite connections of the most recently
+// used ones. The zero value is ready to use.
 type Pool struct {
 	Max int // idle connections kept, 0 for the default of 16
 
-	mu   sync.Mutex
-	idle []*conn // the longest idle first
+	mu      sync.Mutex
+	idle    []*conn // the longest idle first
+	closed  bool
+	layouts map[string]*layout // by the columns they are made for
 }
 
-// conn is one SQLite connection with the statements of the hot queries. It
-// serves one goroutine at a time.
+// conn is one SQLite connection with its own descriptor and the statements of
+// the hot queries. It serves one goroutine at a time.
 type conn struct {
 	*sqlite.Conn
 	cat                    *Catalog
+	file                   *os.File
 	byPath, byRow, listing *sqlite.Stmt
 }
 
@@ -47,28 +51,62 @@ func (p *Pool) keep(k *conn) {
 	if limit == 0 {
 		limit = defaultIdle
 	}
-	var victim *conn
 	p.mu.Lock()
-	p.idle = append(p.idle, k)
+	if p.closed || k.cat.closed.Load() {
+		limit = 0
+	} else {
+		p.idle = append(p.idle, k)
+		k = nil
+	}
 	if len(p.idle) > limit {
-		victim = p.idle[0]
+		k = p.idle[0]
 		p.idle = slices.Delete(p.idle, 0, 1)
 	}
 	p.mu.Unlock()
-	if victim != nil {
-		victim.discard()
-	}
-}
-
-// drop closes the idle connections of c.
-func (p *Pool) drop(c *Catalog) {
-	for k := p.take(c); k != nil; k = p.take(c) {
+	if k != nil {
 		k.discard()
 	}
 }
 
-// discard closes the connection and lets go of its catalog's descriptor.
+// Close ends all idle connections now, and the others when their query ends.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	idle := p.idle
+	p.idle, p.closed = nil, true
+	p.mu.Unlock()
+	for _, k := range idle {
+		k.discard()
+	}
+}
+
+// connect opens a connection; its statements are prepared by the caller.
+func connect(c *Catalog) (*conn, error) {
+	f, err := c.open()
+	if err != nil {
+		return nil, err
+	}
+	db, err := openReadOnly(f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &conn{Conn: db, cat: c, file: f}, nil
+}
+
+// prepare compiles the three statements that every look-up runs.
+func (k *conn) prepare(l *layout) (err error) {
+	for _, s := range []struct {
+		to  **sqlite.Stmt
+		sql string
+	}{{&k.byPath, l.byPath}, {&k.byRow, l.byRow}, {&k.listing, l.listing}} {
+		if *s.to, err = k.Prepare(s.sql); err != nil {
+			return corrupt(err)
+		}
+	}
+	return nil
+}
+
 func (k *conn) discard() {
 	k.Conn.Close() // read-only: nothing can be lost
-	k.cat.release()
+	k.file.Close()
 }

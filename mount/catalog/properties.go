@@ -24,18 +24,15 @@ type Properties struct {
 	Branch         string
 }
 
-func readProperties(db *sqlite.Conn, s schema) (Properties, error) {
-	p := Properties{Schema: "1.0"}
-	if !s.has("properties") {
-		return p, nil
-	}
+// read sets what the table holds.
+func (p *Properties) read(db *sqlite.Conn) error {
 	err := query(db, "SELECT key, value FROM properties", nil, func(row *sqlite.Stmt) error {
 		return p.set(row.ColumnText(0), row.ColumnText(1))
 	})
 	if err == nil && Clean(p.RootPrefix) != p.RootPrefix {
 		err = fmt.Errorf("%w: root prefix %q is not a clean absolute path", ErrCorrupt, p.RootPrefix)
 	}
-	return p, err
+	return err
 }
 
 // set takes one row; keys that mean nothing to a reader are passed over.
@@ -92,7 +89,7 @@ func (p Properties) rows() [][2]string {
 // of schema revision 7 all must be there, as the official client requires.
 func (c *Catalog) Statistics() (Statistics, error) {
 	var s Statistics
-	if !c.schema.has("statistics") {
+	if c.layout.statistics == "" {
 		return s, nil
 	}
 	fields := map[string]*int64{}
@@ -100,7 +97,7 @@ func (c *Catalog) Statistics() (Statistics, error) {
 		fields[f.name] = f.value
 	}
 	err := c.with(func(k *conn) error {
-		return query(k.Conn, "SELECT counter, value FROM statistics", nil, func(row *sqlite.Stmt) error {
+		return query(k.Conn, c.layout.statistics, nil, func(row *sqlite.Stmt) error {
 			name := row.ColumnText(0)
 			if to := fields[name]; to != nil {
 				*to = row.ColumnInt64(1)
@@ -110,7 +107,7 @@ func (c *Catalog) Statistics() (Statistics, error) {
 		})
 	})
 	if err == nil && len(fields) > 0 && c.props.SchemaRevision >= schemaRevision && !strings.HasPrefix(c.props.Schema, "1.") {
-		err = fmt.Errorf("catalog %s: %w: %d of its counters are missing", c.Name(), ErrCorrupt, len(fields))
+		err = fmt.Errorf("catalog %s: %w: %d of its counters are missing", c.name, ErrCorrupt, len(fields))
 	}
 	return s, err
 }

@@ -3,7 +3,6 @@ package catalog
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"zombiezen.com/go/sqlite"
 
@@ -17,7 +16,7 @@ func (c *Catalog) with(fn func(*conn) error) error {
 		return err
 	}
 	err = fn(k)
-	c.yield(k)
+	c.pool.keep(k)
 	return err
 }
 
@@ -27,7 +26,7 @@ func (c *Catalog) Lookup(p PathHash) (Entry, bool, error) {
 	if err != nil {
 		return Entry{}, false, err
 	}
-	defer c.yield(k)
+	defer c.pool.keep(k)
 	k.byPath.BindInt64(1, p.A)
 	k.byPath.BindInt64(2, p.B)
 	return c.one(k.byPath)
@@ -39,7 +38,7 @@ func (c *Catalog) Row(row int64) (Entry, bool, error) {
 	if err != nil {
 		return Entry{}, false, err
 	}
-	defer c.yield(k)
+	defer c.pool.keep(k)
 	k.byRow.BindInt64(1, row)
 	return c.one(k.byRow)
 }
@@ -62,7 +61,7 @@ func (c *Catalog) List(parent PathHash, visit func(Entry) error) error {
 	if err != nil {
 		return err
 	}
-	defer c.yield(k)
+	defer c.pool.keep(k)
 	k.listing.BindInt64(1, parent.A)
 	k.listing.BindInt64(2, parent.B)
 	return c.wrap(each(k.listing, func(row *sqlite.Stmt) error {
@@ -108,7 +107,7 @@ func (c *Catalog) scan(row *sqlite.Stmt) (Entry, error) {
 		err = errors.New("it has no name")
 	}
 	if err != nil {
-		return Entry{}, fmt.Errorf("catalog %s: %w: entry %q (row %d): %w", c.Name(), ErrCorrupt, e.Name, e.Row, err)
+		return Entry{}, fmt.Errorf("catalog %s: %w: entry %q (row %d): %w", c.name, ErrCorrupt, e.Name, e.Row, err)
 	}
 	return e, nil
 }
@@ -132,7 +131,7 @@ func columnHash(row *sqlite.Stmt, column int, a cas.Algorithm) (cas.Hash, error)
 // Xattrs reads the attributes of the entry at row.
 func (c *Catalog) Xattrs(row int64) (attrs map[string][]byte, err error) {
 	err = c.with(func(k *conn) error {
-		return query(k.Conn, c.queries.xattr, func(s *sqlite.Stmt) { s.BindInt64(1, row) }, func(s *sqlite.Stmt) error {
+		return query(k.Conn, c.layout.xattr, func(s *sqlite.Stmt) { s.BindInt64(1, row) }, func(s *sqlite.Stmt) error {
 			blob := make([]byte, s.ColumnLen(0))
 			s.ColumnBytes(0, blob)
 			attrs, err = ParseXattrs(blob)
@@ -140,7 +139,7 @@ func (c *Catalog) Xattrs(row int64) (attrs map[string][]byte, err error) {
 		})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("catalog %s: %w: row %d: %w", c.Name(), ErrCorrupt, row, err)
+		return nil, fmt.Errorf("catalog %s: %w: row %d: %w", c.name, ErrCorrupt, row, err)
 	}
 	return attrs, nil
 }
@@ -149,7 +148,7 @@ func (c *Catalog) Xattrs(row int64) (attrs map[string][]byte, err error) {
 // the identity that all its members share.
 func (c *Catalog) GroupFirst(parent PathHash, group uint32) (row int64, err error) {
 	err = c.with(func(k *conn) error {
-		return query(k.Conn, c.queries.first, func(s *sqlite.Stmt) {
+		return query(k.Conn, c.layout.first, func(s *sqlite.Stmt) {
 			s.BindInt64(1, parent.A)
 			s.BindInt64(2, parent.B)
 			s.BindInt64(3, int64(group))
@@ -158,7 +157,7 @@ func (c *Catalog) GroupFirst(parent PathHash, group uint32) (row int64, err erro
 			return nil
 		})
 	})
-	if err == nil && row == 0 {
+	if err == nil && row <= 0 {
 		err = fmt.Errorf("%w: hard-link group %d has no members", ErrCorrupt, group)
 	}
 	return row, c.wrap(err)
@@ -179,16 +178,9 @@ func (c *Catalog) Path(e Entry) (string, error) {
 			return "", err
 		}
 		if !found {
-			return "", fmt.Errorf("catalog %s: %w: entry %q (row %d) has no parent", c.Name(), ErrCorrupt, e.Name, e.Row)
+			return "", fmt.Errorf("catalog %s: %w: entry %q (row %d) has no parent", c.name, ErrCorrupt, e.Name, e.Row)
 		}
 		e = parent
 	}
-	return "", fmt.Errorf("catalog %s: %w: directories form a loop at %q", c.Name(), ErrCorrupt, e.Name)
-}
-
-func (c *Catalog) wrap(err error) error {
-	if err == nil || !errors.Is(err, ErrCorrupt) || strings.HasPrefix(err.Error(), "catalog ") {
-		return err
-	}
-	return fmt.Errorf("catalog %s: %w", c.Name(), err)
+	return "", fmt.Errorf("catalog %s: %w: directories form a loop at %q", c.name, ErrCorrupt, e.Name)
 }

@@ -57,24 +57,9 @@ func Create(path, prefix string) (*Writer, error) {
 	return w, nil
 }
 
-func (w *Writer) create() error {
-	// SQLite would open what is there; a catalog is always a new file.
-	f, err := os.OpenFile(w.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
+func (w *Writer) create() (err error) {
+	if w.db, err = createDatabase(w.path, createTables); err != nil {
 		return err
-	}
-	f.Close()
-	if w.db, err = sqlite.OpenConn(w.path, sqlite.OpenReadWrite); err != nil {
-		return err
-	}
-	// A half-written file is thrown away, so no journal and no syncing: the
-	// bytes are read back, hashed and stored under their name.
-	setup := append([]string{"PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", "PRAGMA locking_mode=EXCLUSIVE",
-		"PRAGMA page_size=4096", "PRAGMA cache_size=-16384", "BEGIN"}, createTables...)
-	for _, sql := range setup {
-		if err := execute(w.db, sql); err != nil {
-			return err
-		}
 	}
 	if w.entry, err = w.db.Prepare("INSERT INTO catalog VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"); err != nil {
 		return err
@@ -184,11 +169,7 @@ func (w *Writer) AddNested(n Nested) error {
 	} else {
 		w.self.Nested++
 	}
-	w.err = w.insert("INSERT INTO "+table+" VALUES (?,?,?)", func(s *sqlite.Stmt) {
-		s.BindText(1, n.Path)
-		s.BindText(2, n.Hash.String())
-		s.BindInt64(3, n.Size)
-	})
+	w.err = insert(w.db, "INSERT INTO "+table+" VALUES (?,?,?)", n.Path, n.Hash.String(), n.Size)
 	if w.err != nil {
 		w.err = fmt.Errorf("catalog of %q: nested catalog %s: %w", w.prefix, n.Path, w.err)
 	}
@@ -214,20 +195,12 @@ func (w *Writer) Finish(p Properties, s Statistics) error {
 func (w *Writer) finish(p Properties, stats Statistics) error {
 	p.RootPrefix = w.prefix
 	for _, row := range p.rows() {
-		err := w.insert("INSERT INTO properties VALUES (?,?)", func(s *sqlite.Stmt) {
-			s.BindText(1, row[0])
-			s.BindText(2, row[1])
-		})
-		if err != nil {
+		if err := insert(w.db, "INSERT INTO properties VALUES (?,?)", row[0], row[1]); err != nil {
 			return err
 		}
 	}
 	for _, f := range stats.fields() {
-		err := w.insert("INSERT INTO statistics VALUES (?,?)", func(s *sqlite.Stmt) {
-			s.BindText(1, f.name)
-			s.BindInt64(2, *f.value)
-		})
-		if err != nil {
+		if err := insert(w.db, "INSERT INTO statistics VALUES (?,?)", f.name, *f.value); err != nil {
 			return err
 		}
 	}
@@ -250,20 +223,4 @@ func (w *Writer) Abort() {
 	w.db = nil
 	w.err = os.ErrClosed
 	os.Remove(w.path)
-}
-
-func (w *Writer) insert(sql string, bind func(*sqlite.Stmt)) error {
-	s, err := w.db.Prepare(sql)
-	if err != nil {
-		return err
-	}
-	bind(s)
-	return run(s)
-}
-
-// run executes a bound statement that answers no rows.
-func run(s *sqlite.Stmt) error {
-	_, err := s.Step()
-	s.Reset()
-	return err
 }
