@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -57,6 +58,8 @@ static void parse_plan(char *text, struct plan *p)
 			p->here = atoi(value);
 		else if (!strcmp(word, "conn"))
 			enter_state.conn = atoi(value);
+		else if (!strcmp(word, "dir"))
+			snprintf(enter_state.dir, sizeof enter_state.dir, "%s", value);
 	}
 }
 
@@ -67,7 +70,7 @@ static void parse_plan(char *text, struct plan *p)
  */
 static void become_daemon(const struct plan *p, struct arguments *a)
 {
-	if (enter_own(p) || enter_keep_capabilities())
+	if (enter_own(p) || enter_keep_capabilities(1))
 		_exit(enter_state.error & 0x7f);
 	pid_t child = fork();
 	if (child)
@@ -80,17 +83,13 @@ static void become_daemon(const struct plan *p, struct arguments *a)
 	_exit(127);
 }
 
-/* A process that was joined or had its own namespaces before Reexec kept its capabilities across execve in the ambient set; the command must not inherit them. */
-static void forget_ambient(void)
-{
-	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0L, 0L, 0L);
-}
-
 static void carry_out(const struct plan *p, struct arguments *a)
 {
 	int failed;
+	const char *base = a->count ? strrchr(a->word[0], '/') : NULL;
 
-	enter_state.kind = ENTER_NONE;
+	if (a->count) /* execve of /proc/self/exe made it "exe", in ps and in the accounting of batch systems */
+		prctl(PR_SET_NAME, base ? base + 1 : a->word[0]);
 	if (p->daemon)
 		become_daemon(p, a);
 	if (p->process) {
@@ -100,7 +99,7 @@ static void carry_out(const struct plan *p, struct arguments *a)
 		if (enter_state.conn >= 0)
 			fcntl(enter_state.conn, F_SETFD, FD_CLOEXEC);
 		failed = enter_below_session(p);
-		forget_ambient();
+		enter_keep_capabilities(0);
 	} else if (p->join) {
 		failed = enter_session_join(enter_state.dir) || enter_below_session(p);
 	} else {

@@ -53,7 +53,7 @@ struct plan {
 int enter_own(const struct plan *p);
 int enter_below_session(const struct plan *p);
 int enter_process(pid_t pid);
-int enter_keep_capabilities(void);
+int enter_keep_capabilities(int keep);
 
 /* parent.c: the process that stays outside of a new PID namespace. Returns in the child only. */
 int enter_fork(int with_init);

@@ -192,19 +192,24 @@ int enter_process(pid_t pid)
 	return 0;
 }
 
-/* execve of a user other than root empties the permitted set but for ambient capabilities. */
-int enter_keep_capabilities(void)
+/*
+ * execve of a user other than root empties the permitted set but for ambient capabilities. With keep they are made
+ * ambient, for the next execve of ourselves; without it, ambient and inheritable sets are emptied again, as the command
+ * must not get them.
+ */
+int enter_keep_capabilities(int keep)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2];
 
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0L, 0L, 0L);
 	if (syscall(SYS_capget, &header, data))
 		return enter_fail("read capabilities");
-	data[0].inheritable = data[0].permitted;
-	data[1].inheritable = data[1].permitted;
+	for (int i = 0; i < 2; i++)
+		data[i].inheritable = keep ? data[i].permitted : 0;
 	if (syscall(SYS_capset, &header, data))
 		return enter_fail("set capabilities");
-	for (int c = 0; c < 64; c++)
+	for (int c = 0; keep && c < 64; c++)
 		if (data[c / 32].permitted & 1u << c % 32)
 			prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, (long)c, 0L, 0L);
 	return 0;

@@ -137,7 +137,7 @@ func reexec(p Plan) error {
 		if err := keepCapabilities(); err != nil {
 			return err
 		}
-		text += fmt.Sprintf("here=%d;", s.Kind)
+		text += fmt.Sprintf("here=%d;dir=%s;", s.Kind, s.Dir)
 		if s.Session != nil {
 			fd := int(s.Session.Conn.Fd())
 			if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {

@@ -113,7 +113,7 @@ func dialFD(dir string) int {
 
 // keepCapabilities puts all capabilities of this thread into its ambient set.
 func keepCapabilities() error {
-	if C.enter_keep_capabilities() != 0 {
+	if C.enter_keep_capabilities(1) != 0 {
 		return constructorError(C.GoString(C.enter_state.step), syscall.Errno(C.enter_state.error))
 	}
 	return nil
