@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -30,7 +31,8 @@ type Reply struct {
 const maxReply = 16 << 20
 
 func newSession(fd int, dir string) *Session {
-	return &Session{Conn: os.NewFile(uintptr(fd), dir+"/socket"), Dir: dir}
+	f := os.NewFile(uintptr(fd), dir+"/socket")
+	return &Session{Conn: f, Dir: dir, lines: bufio.NewReader(io.LimitReader(f, maxReply))}
 }
 
 func dial(dir string) (*Session, error) {
@@ -43,36 +45,49 @@ func dial(dir string) (*Session, error) {
 
 // call sends a request and waits for its answer, however long: the session bounds what it does.
 func (s *Session) call(r Request) (Reply, error) {
-	var reply Reply
+	if s.asked != "" { // the constructor's question was for another image
+		s.asked = ""
+		if _, err := s.read(); err != nil && !errors.As(err, new(*answerError)) {
+			return Reply{}, err
+		}
+	}
 	line, err := json.Marshal(r)
 	if err != nil {
-		return reply, err
+		return Reply{}, err
 	}
+	if _, err := s.Conn.Write(append(line, '\n')); err != nil {
+		return Reply{}, fmt.Errorf("ask the session: %w", err)
+	}
+	return s.read()
+}
+
+// answerError is an error that the session answered with.
+type answerError struct{ text string }
+
+func (e *answerError) Error() string { return e.text }
+
+func (s *Session) read() (Reply, error) {
+	var reply Reply
+	// The constructor set a limit for its own question, which the session answers from memory; a cold look-up may take longer.
 	if err := unix.SetsockoptTimeval(int(s.Conn.Fd()), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{}); err != nil {
 		return reply, fmt.Errorf("ask the session: %w", err)
 	}
-	if _, err := s.Conn.Write(append(line, '\n')); err != nil {
-		return reply, fmt.Errorf("ask the session: %w", err)
-	}
-	lines := bufio.NewScanner(s.Conn)
-	lines.Buffer(make([]byte, 4096), maxReply)
-	if !lines.Scan() {
-		if err := lines.Err(); err != nil {
-			return reply, fmt.Errorf("wait for the session's answer: %w", err)
-		}
+	line, err := s.lines.ReadBytes('\n')
+	if errors.Is(err, io.EOF) {
 		return reply, errors.New("the session ended while it was asked; try again")
+	} else if err != nil {
+		return reply, fmt.Errorf("wait for the session's answer: %w", err)
 	}
-	if err := json.Unmarshal(lines.Bytes(), &reply); err != nil {
+	if err := json.Unmarshal(line, &reply); err != nil {
 		return reply, fmt.Errorf("understand the session's answer: %w", err)
 	}
 	if reply.Error != "" {
-		return reply, errors.New(reply.Error)
+		return reply, &answerError{reply.Error}
 	}
 	return reply, nil
 }
 
-func (s *Session) callResolved(r Request) (Resolved, error) {
-	reply, err := s.call(r)
+func placeOf(reply Reply, err error) (Resolved, error) {
 	if err != nil {
 		return Resolved{}, err
 	}
@@ -83,11 +98,15 @@ func (s *Session) callResolved(r Request) (Resolved, error) {
 }
 
 func (s *Session) resolve(image string) (Resolved, error) {
-	return s.callResolved(Request{Op: "resolve", Name: image})
+	if s.asked != "" && s.asked == image {
+		s.asked = ""
+		return placeOf(s.read())
+	}
+	return placeOf(s.call(Request{Op: "resolve", Name: image}))
 }
 
 func (s *Session) mount(fqrn string) (Resolved, error) {
-	return s.callResolved(Request{Op: "mount", Name: fqrn})
+	return placeOf(s.call(Request{Op: "mount", Name: fqrn}))
 }
 
 func (s *Session) status() (Status, error) {

@@ -58,6 +58,8 @@ static void parse_plan(char *text, struct plan *p)
 			p->here = atoi(value);
 		else if (!strcmp(word, "conn"))
 			enter_state.conn = atoi(value);
+		else if (!strcmp(word, "asked"))
+			enter_state.asked = 1;
 		else if (!strcmp(word, "dir"))
 			snprintf(enter_state.dir, sizeof enter_state.dir, "%s", value);
 	}
@@ -101,7 +103,7 @@ static void carry_out(const struct plan *p, struct arguments *a)
 		failed = enter_below_session(p);
 		enter_keep_capabilities(0);
 	} else if (p->join) {
-		failed = enter_session_join(enter_state.dir) || enter_below_session(p);
+		failed = enter_session_join(enter_state.dir, a->image) || enter_below_session(p);
 	} else {
 		failed = enter_own(p);
 	}
@@ -120,6 +122,7 @@ __attribute__((constructor)) static void enter(void)
 	enter_state.gid = getegid();
 	if (enter_read_arguments(&a))
 		return;
+	enter_state.image = a.image;
 	if (!given && (!a.container || !a.image))
 		return;
 	if (enter_session_dir(a.config, enter_state.dir, sizeof enter_state.dir))
@@ -135,7 +138,7 @@ __attribute__((constructor)) static void enter(void)
 	} else if (enter_plain_directory(a.image)) {
 		if (!a.unknown && enter_own(&p) == 0)
 			enter_state.kind = ENTER_OWN;
-	} else if (enter_session_join(enter_state.dir) == 0) {
+	} else if (enter_session_join(enter_state.dir, a.image) == 0) {
 		enter_state.kind = ENTER_JOINED;
 	}
 }

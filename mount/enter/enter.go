@@ -29,6 +29,7 @@
 package enter
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -135,6 +136,9 @@ func SubIDs() (uids, gids []IDMap, err error) { return subIDs() }
 type Session struct {
 	Conn *os.File
 	Dir  string // session directory; repositories appear below Dir/cvmfs/FQRN in the mount namespace of a joined process
+
+	lines *bufio.Reader
+	asked string // image that the constructor asked for; the answer is the next line
 }
 
 // Dial connects to the session in dir without joining it: for status and umount. ErrNoSession if none answers.

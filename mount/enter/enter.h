@@ -12,6 +12,8 @@ enum enter_kind { ENTER_NONE, ENTER_JOINED, ENTER_OWN, ENTER_PROCESS };
 struct enter_state {
 	int kind;            /* enum enter_kind */
 	int conn;            /* connection to the session, or -1 */
+	int asked;           /* the session was asked for image; the answer is not read yet */
+	const char *image;   /* IMAGE, if the constructor knows it */
 	unsigned made;       /* CLONE_NEW* made besides user and mount */
 	uid_t uid;           /* of the caller, outside */
 	gid_t gid;
@@ -40,7 +42,7 @@ int enter_plain_directory(const char *image);
 /* session.c: where a session lives and how it is met. */
 int enter_session_dir(const char *config, char *out, size_t size);
 int enter_session_dial(const char *dir);
-int enter_session_join(const char *dir);
+int enter_session_join(const char *dir, const char *image);
 
 /* namespaces.c */
 struct plan {

@@ -144,6 +144,9 @@ func reexec(p Plan) error {
 				return fmt.Errorf("keep the connection to the session: %w", err)
 			}
 			text += fmt.Sprintf("conn=%d;", fd)
+			if s.Session.asked != "" {
+				text += "asked;"
+			}
 		}
 	}
 	err := unix.Exec("/proc/self/exe", os.Args, append(environWithout(planVariable), planVariable+"="+text))

@@ -35,7 +35,12 @@ func current() State {
 		return s
 	}
 	if s.Kind == Joined {
-		joined.once.Do(func() { joined.session = newSession(int(c.conn), s.Dir) })
+		joined.once.Do(func() { 
+			joined.session = newSession(int(c.conn), s.Dir)
+			if c.asked != 0 {
+				joined.session.asked = C.GoString(c.image)
+			}
+		})
 		s.Session = joined.session
 	}
 	return s
