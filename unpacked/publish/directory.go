@@ -61,12 +61,12 @@ func (d *Directory) Put(ctx context.Context, name string, r io.Reader, size int6
 	if err := d.makeDirs(dst); err != nil {
 		return err
 	}
-	if kind == Commit {
+	if kind == Final {
 		if err := d.flush(); err != nil {
 			return err
 		}
 	}
-	tmp, err := d.writeTemp(ctx, name, r, size, kind != Content)
+	tmp, err := d.writeTemp(ctx, name, r, size, kind != Data)
 	if err != nil {
 		return fmt.Errorf("store %s in %s: %w", name, d.root, err)
 	}
@@ -74,7 +74,7 @@ func (d *Directory) Put(ctx context.Context, name string, r io.Reader, size int6
 		os.Remove(tmp)
 		return fmt.Errorf("store %s: %w", name, err)
 	}
-	if kind != Content {
+	if kind != Data {
 		return syncDir(filepath.Dir(dst))
 	}
 	return nil

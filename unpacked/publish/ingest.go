@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/klauspost/compress/zlib"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/flatrun/flatrun/mount/cas"
@@ -25,32 +24,34 @@ const (
 	inFlight = 32 << 20
 )
 
-// IngestStats count what an ingester has done. Read them at any time.
+// IngestStats count what a transaction has ingested. Read them at any time.
 type IngestStats struct {
 	Files, Bytes        atomic.Int64 // as read
-	Objects, Stored     atomic.Int64 // objects made, and those of them that were new
-	StoredBytes, Failed atomic.Int64 // bytes uploaded, compressed
+	Objects             atomic.Int64 // made of them
+	Stored, StoredBytes atomic.Int64 // those that were new; bytes as stored
 }
 
 // ingester turns files into stored objects: whoever reads the files fills
 // buffers, as many workers as there are cores compress, hash and store them.
 type ingester struct {
-	storage     Storage
-	algorithm   cas.Algorithm
-	compression cas.Compression
-	sizes       ChunkSizes
-	stats       *IngestStats
+	store objectStore
+	sizes ChunkSizes
+	stats *IngestStats
 
 	jobs  chan *job
 	small *semaphore.Weighted
-	large chan []byte // buffers of sizes.Max bytes; nil ones are not yet made
+	large chan []byte // buffers for one chunk each; nil ones are not yet made
 	wg    sync.WaitGroup
+
+	mu     sync.RWMutex // held for reading while a job is handed over
+	closed bool
 }
 
 // job is one object to be made.
 type job struct {
 	ctx    context.Context
 	data   []byte
+	weight int64  // held of ingester.small
 	large  []byte // the pool's buffer that data lies in, if it does
 	suffix cas.Suffix
 	done   chan struct{}
@@ -58,7 +59,7 @@ type job struct {
 	err    error
 }
 
-func newIngester(s Storage, a cas.Algorithm, c cas.Compression, sizes ChunkSizes, workers int, stats *IngestStats) *ingester {
+func newIngester(store objectStore, sizes ChunkSizes, workers int, stats *IngestStats) *ingester {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
@@ -66,8 +67,8 @@ func newIngester(s Storage, a cas.Algorithm, c cas.Compression, sizes ChunkSizes
 		sizes = defaultChunks
 	}
 	in := &ingester{
-		storage: s, algorithm: a, compression: c, sizes: sizes, stats: stats,
-		jobs: make(chan *job, 4*workers), small: semaphore.NewWeighted(inFlight), large: make(chan []byte, workers+2),
+		store: store, sizes: sizes, stats: stats, jobs: make(chan *job, 4*workers),
+		small: semaphore.NewWeighted(inFlight), large: make(chan []byte, min(workers, 8)+2),
 	}
 	for range cap(in.large) {
 		in.large <- nil
@@ -78,22 +79,70 @@ func newIngester(s Storage, a cas.Algorithm, c cas.Compression, sizes ChunkSizes
 	return in
 }
 
-// close ends the workers; nobody may start a file any more.
+// close ends the workers when they have done what was handed to them.
 func (in *ingester) close() {
+	in.mu.Lock()
+	in.closed = true
+	in.mu.Unlock()
 	close(in.jobs)
 	in.wg.Wait()
 }
 
+func (in *ingester) work() {
+	c := newCompressor(in.store)
+	for j := range in.jobs {
+		in.stats.Objects.Add(1)
+		var stored int64
+		j.hash, stored, j.err = c.put(j.ctx, j.data, j.suffix)
+		if stored > 0 {
+			in.stats.Stored.Add(1)
+			in.stats.StoredBytes.Add(stored)
+		}
+		in.free(j)
+		close(j.done)
+	}
+}
+
+// free gives a job's buffer back.
+func (in *ingester) free(j *job) {
+	if j.weight > 0 {
+		in.small.Release(j.weight)
+	}
+	if j.large != nil {
+		in.large <- j.large
+	}
+	j.data, j.large, j.weight = nil, nil, 0
+}
+
 // Pending is a file whose bytes have been read and whose objects are being made.
 type Pending struct {
-	in   *ingester
-	jobs []*job
-	size []int64
+	in    *ingester
+	jobs  []*job
+	sizes []int64
+}
+
+// Wait returns the file's content once all its objects are stored.
+func (p *Pending) Wait() (Content, error) {
+	c := Content{Algorithm: p.in.store.algorithm, Compression: p.in.store.compression}
+	for i, j := range p.jobs {
+		<-j.done
+		if j.err != nil {
+			return Content{}, j.err
+		}
+		if j.suffix == cas.PartialSuffix {
+			c.Chunks = append(c.Chunks, catalog.Chunk{Offset: c.Size, Size: p.sizes[i], Hash: j.hash})
+		} else {
+			c.Hash = j.hash
+		}
+		c.Size += p.sizes[i]
+	}
+	return c, nil
 }
 
 // start reads r to its end and returns while workers still make its objects.
 // It blocks while all buffers are taken. hint is the expected size, or -1.
 func (in *ingester) start(ctx context.Context, r io.Reader, hint int64) (*Pending, error) {
+	in.stats.Files.Add(1)
 	p := &Pending{in: in}
 	if hint >= 0 && hint <= smallFile {
 		rest, err := in.readSmall(ctx, p, r, hint)
@@ -102,10 +151,7 @@ func (in *ingester) start(ctx context.Context, r io.Reader, hint int64) (*Pendin
 		}
 		r = rest
 	}
-	if err := in.readLarge(ctx, p, r); err != nil {
-		return nil, err
-	}
-	return p, nil
+	return p, in.readLarge(ctx, p, r)
 }
 
 // readSmall reads a file of the size promised into a buffer of that size. For
@@ -121,59 +167,102 @@ func (in *ingester) readSmall(ctx context.Context, p *Pending, r io.Reader, size
 	case err == nil:
 		in.small.Release(weight)
 		return io.MultiReader(bytes.NewReader(buf), r), nil
-	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
-		return nil, in.submit(ctx, p, &job{data: buf[:n], suffix: cas.FileSuffix}, weight)
+	case errors.Is(err, io.ErrUnexpectedEOF) && n > 0 || errors.Is(err, io.EOF):
+		return nil, in.submit(ctx, p, &job{data: buf[:n], weight: weight})
 	}
 	in.small.Release(weight)
 	return nil, err
 }
 
 // readLarge reads a file of any size chunk by chunk, each into a buffer of the
-// pool. Whether the first chunk is the whole file decides what it is called, so
-// it waits for the second to begin.
+// pool. A file that is never cut is a plain object.
 func (in *ingester) readLarge(ctx context.Context, p *Pending, r io.Reader) error {
-	c := &cutter{in: in, r: r, det: newDetector(in.sizes)}
-	defer c.release()
-	first, err := c.next(ctx)
-	if err != nil {
-		return err
-	}
-	if c.ended() {
-		first.suffix = cas.FileSuffix
-		return in.submit(ctx, p, first, 0)
-	}
-	for j := first; j != nil; {
-		j.suffix = cas.PartialSuffix
-		if err := in.submit(ctx, p, j, 0); err != nil {
+	c := &cutter{r: r, det: newDetector(in.sizes)}
+	for !c.ended() {
+		var buf []byte
+		select {
+		case buf = <-in.large:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if buf == nil {
+			buf = make([]byte, in.sizes.Max+pieceSize)
+		}
+		n, err := c.next(buf)
+		j := &job{data: buf[:n], large: buf}
+		if err != nil {
+			in.free(j)
 			return err
 		}
-		if c.ended() {
-			return nil
+		if len(p.jobs) > 0 || !c.ended() {
+			j.suffix = cas.PartialSuffix
 		}
-		if j, err = c.next(ctx); err != nil {
+		if err := in.submit(ctx, p, j); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// submit hands a job to the workers; weight is what it holds of in.small.
-func (in *ingester) submit(ctx context.Context, p *Pending, j *job, weight int64) error {
+// submit hands a job to the workers.
+func (in *ingester) submit(ctx context.Context, p *Pending, j *job) error {
 	j.ctx, j.done = ctx, make(chan struct{})
-	p.jobs = append(p.jobs, j)
-	p.size = append(p.size, int64(len(j.data)))
-	in.stats.Bytes.Add(int64(len(j.data)))
-	if weight > 0 {
-		go func() {}() // replaced below
+	n := int64(len(j.data))
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	if in.closed {
+		in.free(j)
+		return errors.New("the transaction has ended")
 	}
 	select {
 	case in.jobs <- j:
-		return nil
 	case <-ctx.Done():
+		in.free(j)
 		return ctx.Err()
 	}
+	p.jobs, p.sizes = append(p.jobs, j), append(p.sizes, n)
+	in.stats.Bytes.Add(n)
+	return nil
 }
 
-var _ = fmt.Sprint
-var _ = zlib.NewWriter
-var _ catalog.Chunk
+// pieceSize is how much is read before it is searched for a cut: what lies
+// behind the cut has to be moved into the next buffer.
+const pieceSize = 128 << 10
+
+// cutter reads a file chunk by chunk.
+type cutter struct {
+	r     io.Reader
+	det   *detector
+	carry []byte // read but behind the last cut
+	eof   bool
+	begun bool
+}
+
+func (c *cutter) ended() bool { return c.eof && len(c.carry) == 0 && c.begun }
+
+// next fills buf, which holds the largest chunk and a piece more, with the next
+// chunk and returns its size.
+func (c *cutter) next(buf []byte) (int, error) {
+	c.begun = true
+	n := copy(buf, c.carry)
+	c.carry = c.carry[:0]
+	from := 0 // where the bytes begin that the detector has not seen
+	for {
+		if i := c.det.cut(buf[from:n]); i >= 0 {
+			c.carry = append(c.carry, buf[from+i:n]...)
+			return from + i, nil
+		}
+		from = n
+		if c.eof {
+			return n, nil
+		}
+		m, err := io.ReadFull(c.r, buf[n:min(n+pieceSize, len(buf))])
+		n += m
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			c.eof = true
+		case err != nil:
+			return 0, fmt.Errorf("read file: %w", err)
+		}
+	}
+}

@@ -99,7 +99,7 @@ func (s *S3) key(name string) string {
 // never changes, the head does every few minutes.
 func (s *S3) options(kind Kind) minio.PutObjectOptions {
 	o := minio.PutObjectOptions{ContentType: "application/octet-stream", CacheControl: "max-age=259200"}
-	if kind != Content {
+	if kind != Data {
 		o.ContentType, o.CacheControl = "application/x-cvmfs", "max-age=61"
 	}
 	if s.c.ACL != "" {

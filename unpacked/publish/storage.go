@@ -17,13 +17,13 @@ import (
 type Kind uint8
 
 const (
-	// Content is named by its hash and never changes.
-	Content Kind = iota
+	// Data is named by its hash and never changes.
+	Data Kind = iota
 	// Head is one of the .cvmfs* files, replaced in place.
 	Head
-	// Commit is the manifest: everything stored earlier must be durable
+	// Final is the manifest: everything stored earlier must be durable
 	// before it is visible.
-	Commit
+	Final
 )
 
 // Info describes one stored file.

@@ -1,0 +1,116 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/klauspost/compress/zlib"
+
+	"github.com/flatrun/flatrun/mount/cas"
+)
+
+// objectStore is a Storage with how new objects are made for it.
+type objectStore struct {
+	storage     Storage
+	algorithm   cas.Algorithm
+	compression cas.Compression // of file contents; all else is zlib
+}
+
+// compressor makes objects out of bytes in memory. It is for one goroutine.
+type compressor struct {
+	store objectStore
+	out   bytes.Buffer
+	zlib  *zlib.Writer
+}
+
+func newCompressor(s objectStore) *compressor {
+	c := &compressor{store: s}
+	c.zlib = zlib.NewWriter(&c.out)
+	return c
+}
+
+// put stores data and returns its name, and the bytes it took in the storage:
+// 0 if the object was there already.
+func (c *compressor) put(ctx context.Context, data []byte, suffix cas.Suffix) (cas.Hash, int64, error) {
+	stored := data
+	if c.store.compression == cas.Zlib {
+		var err error
+		if stored, err = c.deflate(data); err != nil {
+			return cas.Hash{}, 0, err
+		}
+	}
+	h := cas.Sum(c.store.algorithm, stored)
+	n, err := c.store.add(ctx, cas.Object{Hash: h, Suffix: suffix}.Name(), bytes.NewReader(stored), int64(len(stored)))
+	return h, n, err
+}
+
+func (c *compressor) deflate(data []byte) ([]byte, error) {
+	c.out.Reset()
+	c.zlib.Reset(&c.out)
+	if _, err := c.zlib.Write(data); err != nil {
+		return nil, err
+	}
+	if err := c.zlib.Close(); err != nil {
+		return nil, err
+	}
+	return c.out.Bytes(), nil
+}
+
+// add stores an object unless it is there. One of another size is the rest of a
+// power failure and is replaced.
+func (s objectStore) add(ctx context.Context, name string, r io.Reader, size int64) (int64, error) {
+	have, ok, err := s.storage.Has(ctx, name)
+	if err != nil {
+		return 0, fmt.Errorf("look for object: %w", err)
+	}
+	if ok && have == size {
+		return 0, nil
+	}
+	return size, s.storage.Put(ctx, name, r, size, Data)
+}
+
+// putFile stores the file f compressed, as a catalog or history is, and returns
+// its name. The compressed form passes through a scratch file beside f.
+func (s objectStore) putFile(ctx context.Context, f string, suffix cas.Suffix) (h cas.Hash, err error) {
+	in, err := os.Open(f)
+	if err != nil {
+		return cas.Hash{}, err
+	}
+	defer in.Close()
+	out, err := os.Create(f + ".z")
+	if err != nil {
+		return cas.Hash{}, err
+	}
+	defer func() { err = errors.Join(err, out.Close(), os.Remove(out.Name())) }()
+	sum := s.algorithm.New()
+	z := zlib.NewWriter(io.MultiWriter(out, sum))
+	if _, err = io.Copy(z, in); err == nil {
+		err = z.Close()
+	}
+	if err != nil {
+		return cas.Hash{}, err
+	}
+	size, err := out.Seek(0, io.SeekCurrent)
+	if err == nil {
+		_, err = out.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return cas.Hash{}, err
+	}
+	if h, err = cas.NewHash(s.algorithm, sum.Sum(nil)); err != nil {
+		return cas.Hash{}, err
+	}
+	_, err = s.add(ctx, cas.Object{Hash: h, Suffix: suffix}.Name(), out, size)
+	return h, err
+}
+
+// putBytes stores a small object compressed: a certificate, the metainfo.
+func (s objectStore) putBytes(ctx context.Context, b []byte, suffix cas.Suffix) (cas.Hash, error) {
+	s.compression = cas.Zlib
+	h, _, err := newCompressor(s).put(ctx, b, suffix)
+	return h, err
+}
