@@ -1,5 +1,10 @@
 package catalog
 
+import (
+	"fmt"
+	"strings"
+)
+
 // Counters count the entries of a catalog, or of everything below it.
 type Counters struct {
 	Regular, Symlink, Special, Dir int64 // entries by type; Regular includes chunked and external files
@@ -56,6 +61,15 @@ func (c *Counters) addRegular(e *Entry, chunks int) {
 
 // Entries is how many files, links, directories and specials there are.
 func (c Counters) Entries() int64 { return c.Regular + c.Symlink + c.Special + c.Dir }
+
+// String lists the counters, "name,value" a line.
+func (c Counters) String() string {
+	var b strings.Builder
+	for _, f := range c.fields() {
+		fmt.Fprintf(&b, "%s,%d\n", f.name, *f.value)
+	}
+	return b.String()
+}
 
 type counter struct {
 	name  string

@@ -1,0 +1,139 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/flatrun/flatrun/mount/cas"
+	"github.com/flatrun/flatrun/mount/catalog"
+)
+
+// maxSources bounds how many servers are asked for one signed file.
+const maxSources = 8
+
+// isTrust tells failures of verification from failures to ask: only the latter
+// may be answered from the cache.
+func isTrust(err error) bool {
+	return slices.ContainsFunc([]error{ErrFormat, ErrWrongName, ErrWrongKey, ErrExpired, ErrBlacklisted, ErrNoTag,
+		cas.ErrCorrupt, catalog.ErrCorrupt}, func(s error) bool { return errors.Is(err, s) })
+}
+
+// fetchManifest gets the manifest through the whole chain of trust. ErrRollback
+// means that everything about it is right but its age.
+func (r *Repository) fetchManifest(ctx context.Context, seen cas.Breadcrumb) (*Manifest, error) {
+	var m *Manifest
+	err := r.fetchSigned(ctx, ManifestName, func(raw []byte) (err error) {
+		m, err = r.checkManifest(ctx, raw, seen)
+		return err
+	})
+	return m, err
+}
+
+// checkManifest verifies a manifest, the cheap and the local parts first.
+func (r *Repository) checkManifest(ctx context.Context, raw []byte, seen cas.Breadcrumb) (*Manifest, error) {
+	m, err := ParseManifest(raw)
+	if err != nil {
+		return nil, err
+	}
+	if m.Name != r.cfg.FQRN {
+		return nil, fmt.Errorf("manifest: %w: it is that of %q", ErrWrongName, m.Name)
+	}
+	if m.Certificate.IsZero() {
+		return nil, fmt.Errorf("manifest: %w: it names no certificate", ErrFormat)
+	}
+	cert, err := r.certificate(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Verify(cert.Key); err != nil {
+		return nil, err
+	}
+	if err := r.black.checkCertificate(cert); err != nil {
+		return nil, err
+	}
+	if err := r.black.checkRevision(m.Revision); err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	if err := r.checkWhitelist(ctx, cert); err != nil {
+		return nil, err
+	}
+	if m.Timestamp < seen.Timestamp || m.Revision < seen.Revision {
+		return nil, fmt.Errorf("manifest: revision %d of %s: %w, which was %d of %s", m.Revision,
+			date(m.Timestamp), ErrRollback, seen.Revision, date(seen.Timestamp))
+	}
+	return m, nil
+}
+
+func (r *Repository) certificate(ctx context.Context, m *Manifest) (*Certificate, error) {
+	text, err := r.small(ctx, cas.Object{Hash: m.Certificate, Suffix: cas.CertificateSuffix, Size: -1, Alternative: m.AltPaths})
+	if err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
+	}
+	return ParseCertificate(text)
+}
+
+func (r *Repository) checkWhitelist(ctx context.Context, cert *Certificate) error {
+	return r.fetchSigned(ctx, WhitelistName, func(raw []byte) error {
+		w, err := ParseWhitelist(raw)
+		if err != nil {
+			return err
+		}
+		if err := w.Verify(r.cfg.Keys, r.cfg.Now()); err != nil {
+			return err
+		}
+		if w.Name != r.cfg.FQRN {
+			return fmt.Errorf("whitelist: %w: it is that of %q", ErrWrongName, w.Name)
+		}
+		if !w.Allows(cert) {
+			return fmt.Errorf("whitelist: %w: the manifest's certificate %s is not on it", ErrWrongKey,
+				Fingerprint{Hash: cert.Fingerprint(cas.SHA1)})
+		}
+		return nil
+	})
+}
+
+// fetchSigned gets a file that check verifies. What is wrong is asked for again,
+// first past the proxies' caches, then from the other servers.
+func (r *Repository) fetchSigned(ctx context.Context, name string, check func([]byte) error) error {
+	req := cas.Request{Name: name}
+	for try := 1; ; try++ {
+		body, err := r.cfg.Fetcher.Fetch(ctx, req)
+		if err != nil {
+			return err
+		}
+		raw, err := io.ReadAll(io.LimitReader(body, maxLetter+1))
+		if err == nil {
+			err = check(raw)
+		}
+		again := false
+		if b, ok := body.(cas.Body); ok && (isTrust(err) || errors.Is(err, ErrRollback)) {
+			err = fmt.Errorf("%w (from %s)", err, b.Source())
+			again = !req.NoCache || b.Reject(err)
+		}
+		body.Close()
+		if err == nil || !again || try == maxSources {
+			return err
+		}
+		req.NoCache = true
+	}
+}
+
+// maxSmall bounds the objects that are read into memory.
+const maxSmall = 16 << 20
+
+// small reads a whole object.
+func (r *Repository) small(ctx context.Context, o cas.Object) ([]byte, error) {
+	f, err := r.cfg.Store.Open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSmall+1))
+	if err == nil && len(text) > maxSmall {
+		err = fmt.Errorf("object %v: %w: more than %d bytes", o, ErrFormat, maxSmall)
+	}
+	return text, err
+}

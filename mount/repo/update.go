@@ -1,0 +1,199 @@
+package repo
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha1"
+	"fmt"
+	"time"
+
+	"github.com/flatrun/flatrun/mount/cas"
+	"github.com/flatrun/flatrun/mount/catalog"
+)
+
+// update moves the head to the newest revision, or to the pinned one.
+func (r *Repository) update(ctx context.Context) (changed bool, err error) {
+	r.refresh.Lock()
+	defer r.refresh.Unlock()
+	old := r.Head()
+	if old != nil && r.cfg.Tag != "" {
+		return false, nil
+	}
+	next, err := r.newest(ctx, old)
+	var offline error
+	if err != nil {
+		if old != nil || isTrust(err) || ctx.Err() != nil {
+			r.setOffline(err)
+			return false, err
+		}
+		if next, offline = r.cached(ctx), err; next == nil {
+			return false, err
+		}
+		r.log.Warn("using the revision in the cache", "repository", r.cfg.FQRN, "revision", next.manifest.Revision, "reason", err)
+	} else {
+		r.remember(next)
+	}
+	r.mu.Lock()
+	r.head, r.offline, r.checked = next, offline, r.cfg.Now()
+	r.mu.Unlock()
+	return old == nil || next.manifest.Root != old.manifest.Root, nil
+}
+
+func (r *Repository) setOffline(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.head != nil {
+		r.offline = err
+	}
+}
+
+// newest is the revision that the servers offer or the pin names.
+func (r *Repository) newest(ctx context.Context, old *Revision) (*Revision, error) {
+	m, err := r.fetchManifest(ctx, r.seen(old))
+	if old != nil && err == nil && m.Root == old.manifest.Root {
+		same := *old
+		same.manifest = m // signed anew, or not known so far for want of a server
+		return &same, nil
+	}
+	if r.cfg.Tag == "" {
+		if err != nil {
+			return nil, err
+		}
+		return r.revision(ctx, m)
+	}
+	// A root hash in the site's own configuration is trusted as it stands. So
+	// the manifest may be missing, but one that is there must be right.
+	root, hashErr := cas.ParseHash(r.cfg.Tag)
+	switch {
+	case hashErr == nil && (err == nil || !isTrust(err)):
+		if m == nil {
+			m = &Manifest{Name: r.cfg.FQRN, TTL: defaultTTL}
+		}
+		return r.pinned(ctx, m, Tag{Name: r.cfg.Tag, Hash: root, Size: -1})
+	case err != nil:
+		return nil, err
+	}
+	tag, err := r.find(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	return r.pinned(ctx, m, tag)
+}
+
+// pinned opens another root catalog than the manifest's.
+func (r *Repository) pinned(ctx context.Context, m *Manifest, t Tag) (*Revision, error) {
+	at := *m
+	at.Root, at.RootSize, at.Revision, at.Timestamp = t.Hash, t.Size, t.Revision, t.Timestamp
+	v, err := r.revision(ctx, &at)
+	if err != nil {
+		return nil, fmt.Errorf("tag %q: %w", r.cfg.Tag, err)
+	}
+	return v, nil
+}
+
+// find looks the pin up in the history: a tag's name, or else a date.
+func (r *Repository) find(ctx context.Context, m *Manifest) (Tag, error) {
+	h, err := r.history(ctx, m)
+	if err != nil {
+		return Tag{}, err
+	}
+	if t, found := h.Find(r.cfg.Tag); found {
+		return t, nil
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02"} {
+		when, err := time.Parse(layout, r.cfg.Tag)
+		if err != nil {
+			continue
+		}
+		if t, found := h.At(when.Unix()); found {
+			return t, nil
+		}
+		return Tag{}, fmt.Errorf("date %q: %w: nothing published by then is tagged", r.cfg.Tag, ErrNoTag)
+	}
+	return Tag{}, fmt.Errorf("%q: %w; the newest tags are %s", r.cfg.Tag, ErrNoTag, newestTags(h))
+}
+
+func newestTags(h *catalog.History) string {
+	text := ""
+	for _, t := range h.Tags[max(0, len(h.Tags)-5):] {
+		text = t.Name + ", " + text
+	}
+	return cmp.Or(text, "none, ")[:max(len(text)-2, 4)]
+}
+
+func (r *Repository) history(ctx context.Context, m *Manifest) (*catalog.History, error) {
+	if m.History.IsZero() {
+		return nil, fmt.Errorf("history: %w: the manifest names no history", ErrNoTag)
+	}
+	f, err := r.cfg.Store.Open(ctx, cas.Object{Hash: m.History, Suffix: cas.HistorySuffix, Size: -1})
+	if err != nil {
+		return nil, fmt.Errorf("history: %w", err)
+	}
+	defer f.Close()
+	h, err := catalog.ReadHistory(f)
+	if err != nil {
+		return nil, err
+	}
+	if h.FQRN != r.cfg.FQRN {
+		return nil, fmt.Errorf("history: %w: it is that of %q", ErrWrongName, h.FQRN)
+	}
+	return h, nil
+}
+
+// crumb names the breadcrumb of the head or, so that a pinned revision too can be
+// had offline, of the pin.
+func (r *Repository) crumb() string {
+	if r.cfg.Tag == "" {
+		return r.cfg.FQRN
+	}
+	return fmt.Sprintf("%s.pin-%x", r.cfg.FQRN, sha1.Sum([]byte(r.cfg.Tag)))
+}
+
+// seen is the newest head known to have been right, zero for none.
+func (r *Repository) seen(old *Revision) (b cas.Breadcrumb) {
+	if r.cfg.Cache != nil {
+		var err error
+		if b, err = r.cfg.Cache.Breadcrumb(r.cfg.FQRN); err != nil {
+			b = cas.Breadcrumb{}
+		}
+	}
+	if old != nil {
+		b.Timestamp, b.Revision = max(b.Timestamp, old.manifest.Timestamp), max(b.Revision, old.manifest.Revision)
+	}
+	return b
+}
+
+// remember leaves the breadcrumb of a verified revision.
+func (r *Repository) remember(v *Revision) {
+	if r.cfg.Cache == nil {
+		return
+	}
+	crumb := cas.Breadcrumb{Root: v.manifest.Root, Timestamp: v.manifest.Timestamp, Revision: v.manifest.Revision}
+	if b, err := r.cfg.Cache.Breadcrumb(r.crumb()); err == nil && b == crumb {
+		return
+	}
+	if err := r.cfg.Cache.SetBreadcrumb(r.crumb(), crumb); err != nil {
+		r.log.Debug("no breadcrumb written", "repository", r.cfg.FQRN, "reason", err)
+	}
+}
+
+// cached is the revision of the breadcrumb, nil where there is none or its root
+// catalog is not in the cache. The breadcrumb was written after verification.
+func (r *Repository) cached(ctx context.Context) *Revision {
+	if r.cfg.Cache == nil {
+		return nil
+	}
+	b, err := r.cfg.Cache.Breadcrumb(r.crumb())
+	if err != nil || b.Root.IsZero() {
+		return nil
+	}
+	m := &Manifest{Name: r.cfg.FQRN, Root: b.Root, RootSize: -1, TTL: defaultTTL, Timestamp: b.Timestamp, Revision: b.Revision}
+	v, err := r.revision(ctx, m)
+	if err != nil {
+		r.log.Debug("breadcrumb cannot be used", "repository", r.cfg.FQRN, "root", b.Root, "reason", err)
+		return nil
+	}
+	return v
+}
+
+func date(seconds int64) string { return time.Unix(seconds, 0).UTC().Format("2006-01-02 15:04 MST") }
