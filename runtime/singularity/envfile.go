@@ -1,0 +1,118 @@
+package singularity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"mvdan.cc/sh/v3/expand"
+	"mvdan.cc/sh/v3/interp"
+	"mvdan.cc/sh/v3/syntax"
+)
+
+// EnvFile is a file of --env-file.
+type EnvFile struct {
+	Name string
+	Text []byte
+}
+
+// fileSettings evaluates the files; a later one is stronger.
+func (s *Settings) fileSettings() ([]setting, error) {
+	values := make(map[string]string)
+	for _, f := range s.EnvFiles {
+		list, err := s.evaluateFile(f)
+		if err != nil {
+			return nil, fmt.Errorf("while processing %s: %w", f.Name, err)
+		}
+		for _, v := range list {
+			values[v.name] = v.value
+		}
+	}
+	all := make([]setting, 0, len(values))
+	for name, value := range values {
+		all = append(all, setting{name, value})
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].name < all[j].name })
+	return all, nil
+}
+
+// evaluateFile reads assignments as a shell would that can see the caller's
+// variables but can neither run nor open anything: an environment file is data.
+func (s *Settings) evaluateFile(f EnvFile) ([]setting, error) {
+	before := make(variables, len(s.Environ)+1)
+	for _, kv := range s.Environ {
+		if name, value, ok := strings.Cut(kv, "="); ok {
+			before[name] = expand.Variable{Set: true, Kind: expand.String, Str: value}
+		}
+	}
+	if !before.has("HOME") { // else the interpreter asks the account database
+		before["HOME"] = expand.Variable{Set: true, Kind: expand.String}
+	}
+	before["APPTAINER_IMAGE"] = expand.Variable{Set: true, Kind: expand.String, Str: s.Container}
+	var denied error
+	var once sync.Once // the ends of a pipe may both be denied
+	deny := func(what string) error {
+		err := fmt.Errorf("could not %s: an environment file may only set variables", what)
+		once.Do(func() { denied = err })
+		return err
+	}
+	runner, err := interp.New(interp.Env(before), interp.Dir("/"), interp.Params("-a"), interp.StdIO(nil, io.Discard, io.Discard),
+		interp.CallHandler(func(_ context.Context, args []string) ([]string, error) {
+			if plain[args[0]] || !interp.IsBuiltin(args[0]) {
+				return args, nil
+			}
+			return nil, deny("run " + args[0])
+		}),
+		interp.ExecHandlers(func(interp.ExecHandlerFunc) interp.ExecHandlerFunc {
+			return func(_ context.Context, args []string) error { return deny("run " + args[0]) }
+		}),
+		interp.OpenHandler(func(_ context.Context, name string, _ int, _ os.FileMode) (io.ReadWriteCloser, error) {
+			return nil, deny("open " + name)
+		}),
+		interp.ReadDirHandler2(func(context.Context, string) ([]fs.DirEntry, error) { return nil, fs.ErrNotExist }),
+		interp.StatHandler(func(context.Context, string, bool) (fs.FileInfo, error) { return nil, fs.ErrNotExist }),
+	)
+	if err != nil {
+		return nil, err
+	}
+	file, err := syntax.NewParser().Parse(strings.NewReader(string(f.Text)), f.Name)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	err = runner.Run(ctx, file)
+	if denied != nil {
+		return nil, denied
+	}
+	var status interp.ExitStatus
+	if err != nil && !errors.As(err, &status) {
+		return nil, err
+	}
+	return exported(runner.Vars), nil
+}
+
+// plain are the builtins that an environment file may use.
+var plain = map[string]bool{":": true, "true": true, "false": true, "unset": true, "set": true, "test": true, "[": true, "echo": true, "printf": true, "shift": true}
+
+// exported lists what a file set.
+func exported(vars map[string]expand.Variable) []setting {
+	var list []setting
+	for name, v := range vars {
+		switch name {
+		case "PWD", "OLDPWD", "IFS", "OPTIND", "UID", "EUID", "GID":
+			continue // the interpreter's own
+		}
+		if v.Set && v.Exported && v.Kind == expand.String {
+			list = append(list, setting{name, v.Str})
+		}
+	}
+	return list
+}
