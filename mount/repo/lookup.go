@@ -157,4 +157,6 @@ func (v *Revision) List(ctx context.Context, dir Node, visit func(Node) error) e
 }
 
 // Readlink is the target of a symbolic link, its variables expanded.
-func (v *Revision) Readlink(n Node) string { return catalog.ExpandLink(n.Entry.Symlink, v.repo.cfg.Env) }
+func (v *Revision) Readlink(n Node) string {
+	return catalog.ExpandLink(n.Entry.Symlink, v.repo.cfg.Env)
+}
