@@ -162,16 +162,32 @@ func (in *ingester) readSmall(ctx context.Context, p *Pending, r io.Reader, size
 		return nil, err
 	}
 	buf := make([]byte, size+1)
-	n, err := io.ReadFull(r, buf)
+	n, ended, err := fill(r, buf)
 	switch {
-	case err == nil:
+	case err != nil:
 		in.small.Release(weight)
-		return io.MultiReader(bytes.NewReader(buf), r), nil
-	case errors.Is(err, io.ErrUnexpectedEOF) && n > 0 || errors.Is(err, io.EOF):
+		return nil, err
+	case ended:
 		return nil, in.submit(ctx, p, &job{data: buf[:n], weight: weight})
 	}
 	in.small.Release(weight)
-	return nil, err
+	return io.MultiReader(bytes.NewReader(buf), r), nil
+}
+
+// fill reads until b is full or r has ended. Unlike io.ReadFull it tells the end
+// from a reader that was cut, which answers io.ErrUnexpectedEOF too.
+func fill(r io.Reader, b []byte) (n int, ended bool, err error) {
+	for n < len(b) {
+		m, err := r.Read(b[n:])
+		n += m
+		if err == io.EOF {
+			return n, true, nil
+		}
+		if err != nil {
+			return n, false, fmt.Errorf("read file: %w", err)
+		}
+	}
+	return n, false, nil
 }
 
 // readLarge reads a file of any size chunk by chunk, each into a buffer of the
@@ -256,13 +272,11 @@ func (c *cutter) next(buf []byte) (int, error) {
 		if c.eof {
 			return n, nil
 		}
-		m, err := io.ReadFull(c.r, buf[n:min(n+pieceSize, len(buf))])
-		n += m
-		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			c.eof = true
-		case err != nil:
-			return 0, fmt.Errorf("read file: %w", err)
+		m, ended, err := fill(c.r, buf[n:min(n+pieceSize, len(buf))])
+		if err != nil {
+			return 0, err
 		}
+		n += m
+		c.eof = ended
 	}
 }
