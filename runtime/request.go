@@ -13,6 +13,7 @@ type Request struct {
 
 	Binds   []Bind   // in order, after the default mounts
 	Sites   []Bind   // the site's binds, before home, /tmp and Binds; left out with NoMount "bind-paths" or their target
+	Files   []File   // files that are made, e.g. /etc/resolv.conf in place of the host's
 	Scratch []string // targets that become empty writable directories
 	Workdir string   // host directory below which Scratch and, with Contain, /tmp, /var/tmp and home lie; "" = memory
 	Home    Home
@@ -25,7 +26,7 @@ type Request struct {
 
 	Writable      bool  // write into the image directory
 	WritableTmpfs bool  // write into memory, which is lost at the end
-	TmpfsSize     int64 // bytes for WritableTmpfs and memory directories; 0 = the kernel's default, half of the memory
+	TmpfsSize     int64 // bytes for WritableTmpfs; 0 = the kernel's default, half of the memory
 	Overlays      []Overlay
 
 	Namespaces Namespaces
@@ -54,6 +55,9 @@ type Bind struct {
 	Weak      bool   // failing is worth a warning only
 	Origin    string // who asked, for messages, e.g. "--bind", "/etc/flatrun/config.yaml:12"
 }
+
+// File is a file made for the container, where the image has or can take Target.
+type File struct{ Target, Content string }
 
 // Home decides about the home directory. The zero value shows Host.Home at its own path.
 type Home struct {

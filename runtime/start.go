@@ -1,0 +1,170 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	goruntime "runtime"
+
+	"github.com/opencontainers/runc/libcontainer/capabilities"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/flatrun/flatrun/runtime/seccomp"
+	"github.com/flatrun/flatrun/runtime/vfs"
+)
+
+// Extras are what a specification does not say. The zero value serves.
+type Extras struct {
+	Log *slog.Logger // warnings, and at level Info what was left out; nil = nothing is told
+}
+
+// Start becomes the command of a specification made by Spec, in this process. It returns only with an error.
+//
+// The process must be in the namespaces that the specification names, with the capabilities that whoever makes or
+// joins a user namespace gets. After an error it can only end: its root may have changed.
+func Start(spec *specs.Spec, x Extras) error {
+	if x.Log == nil {
+		x.Log = slog.New(slog.DiscardHandler)
+	}
+	if how, reason := Choose(spec); how != InProcess {
+		return fmt.Errorf("the container cannot be started in this process: %s", reason)
+	}
+	// no_new_privs, capabilities and filters belong to a thread; the one that calls execve is the one that counts.
+	goruntime.LockOSThread()
+	if err := build(spec, x.Log); err != nil {
+		return err
+	}
+	if spec.Hostname != "" {
+		if err := unix.Sethostname([]byte(spec.Hostname)); err != nil {
+			return fmt.Errorf("set host name %s: %w", spec.Hostname, err)
+		}
+	}
+	enterDirectory(spec, x.Log)
+	file, err := lookPath(spec.Process.Args[0], spec.Process.Env)
+	if err != nil {
+		return err
+	}
+	if err := limit(spec.Process); err != nil {
+		return err
+	}
+	if err := confine(spec); err != nil {
+		return err
+	}
+	return execute(file, spec.Process.Args, spec.Process.Env)
+}
+
+// build makes the root file system and moves into it.
+func build(spec *specs.Spec, log *slog.Logger) error {
+	root, mounts, err := rootOf(spec)
+	if err != nil {
+		return err
+	}
+	root.Log = log
+	list := make([]vfs.Mount, len(mounts))
+	for i, m := range mounts {
+		if list[i], err = vfsMount(m); err != nil {
+			return err
+		}
+	}
+	tree, err := vfs.Build(root, list)
+	if err != nil {
+		return err
+	}
+	return tree.Enter()
+}
+
+// enterDirectory goes to the working directory, else home, else /, where Enter has left the process.
+func enterDirectory(spec *specs.Spec, log *slog.Logger) {
+	err := unix.Chdir(spec.Process.Cwd)
+	if err == nil {
+		return
+	}
+	instead := "/"
+	if home := spec.Annotations[annotationHome]; home != "" && unix.Chdir(home) == nil {
+		instead = home
+	}
+	log.Warn("working directory not available", "directory", spec.Process.Cwd, "reason", err, "instead", instead)
+}
+
+// limit sets what every process may set for itself.
+func limit(p *specs.Process) error {
+	if p.User.Umask != nil {
+		unix.Umask(int(*p.User.Umask))
+	}
+	for _, r := range p.Rlimits {
+		resource, ok := resources[r.Type]
+		if !ok {
+			return fmt.Errorf("limit %s: unknown", r.Type)
+		}
+		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: r.Soft, Max: r.Hard}); err != nil {
+			return fmt.Errorf("limit %s to %d, at most %d: %w", r.Type, r.Soft, r.Hard, err)
+		}
+	}
+	return nil
+}
+
+var resources = map[string]int{
+	"RLIMIT_AS": unix.RLIMIT_AS, "RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_CPU": unix.RLIMIT_CPU,
+	"RLIMIT_DATA": unix.RLIMIT_DATA, "RLIMIT_FSIZE": unix.RLIMIT_FSIZE, "RLIMIT_LOCKS": unix.RLIMIT_LOCKS,
+	"RLIMIT_MEMLOCK": unix.RLIMIT_MEMLOCK, "RLIMIT_MSGQUEUE": unix.RLIMIT_MSGQUEUE, "RLIMIT_NICE": unix.RLIMIT_NICE,
+	"RLIMIT_NOFILE": unix.RLIMIT_NOFILE, "RLIMIT_NPROC": unix.RLIMIT_NPROC, "RLIMIT_RSS": unix.RLIMIT_RSS,
+	"RLIMIT_RTPRIO": unix.RLIMIT_RTPRIO, "RLIMIT_RTTIME": unix.RLIMIT_RTTIME, "RLIMIT_SIGPENDING": unix.RLIMIT_SIGPENDING,
+	"RLIMIT_STACK": unix.RLIMIT_STACK,
+}
+
+// confine gives up rights. A filter may be loaded by a process that can gain no privileges or has CAP_SYS_ADMIN, so it
+// comes last with no_new_privs and first without.
+func confine(spec *specs.Spec) error {
+	steps := []func() error{
+		func() error { return filter(spec) },
+		func() error { return dropCapabilities(spec.Process.Capabilities) },
+	}
+	if spec.Process.NoNewPrivileges {
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("set no_new_privs: %w", err)
+		}
+		steps[0], steps[1] = steps[1], steps[0]
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// filter loads the system call filter. On a processor whose system calls we have no names for there is none, unless
+// the caller insists on one of his own.
+func filter(spec *specs.Spec) error {
+	if spec.Linux == nil || spec.Linux.Seccomp == nil {
+		return nil
+	}
+	err := seccomp.Load(spec.Linux.Seccomp)
+	if errors.Is(err, seccomp.ErrUnsupported) && spec.Linux.Seccomp.DefaultAction == specs.ActAllow {
+		return nil
+	}
+	return err
+}
+
+// dropCapabilities leaves the given sets of capabilities; nil leaves all as they are.
+func dropCapabilities(c *specs.LinuxCapabilities) error {
+	if c == nil {
+		return nil
+	}
+	caps, err := capabilities.New(&configs.Capabilities{
+		Bounding:    c.Bounding,
+		Effective:   c.Effective,
+		Inheritable: c.Inheritable,
+		Permitted:   c.Permitted,
+		Ambient:     c.Ambient,
+	})
+	if err != nil {
+		return fmt.Errorf("capabilities: %w", err)
+	}
+	if err := caps.ApplyCaps(); err != nil {
+		return fmt.Errorf("drop capabilities: %w", err)
+	}
+	return nil
+}

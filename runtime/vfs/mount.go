@@ -1,0 +1,171 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+
+	"golang.org/x/sys/unix"
+)
+
+// mount attaches one source at its place.
+func (t *Tree) mount(sources []source, s source, p Place) error {
+	if s.m.Kind == Link {
+		return t.link(s.m)
+	}
+	target, err := t.target(sources, s, p)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(target)
+	switch {
+	case s.m.Kind == Merge:
+		return t.merge(s.m, target)
+	case s.m.Cwd && same(s.fd, target):
+		return nil
+	}
+	if s.fd < 0 {
+		if s.fd, err = t.realize(s.m); err != nil {
+			return err
+		}
+	}
+	defer unix.Close(s.fd)
+	if err := attach(s.fd, target, ""); err != nil {
+		return attachError(err, s, p)
+	}
+	return nil
+}
+
+// attachError explains the kernel's answer.
+func attachError(err error, s source, p Place) error {
+	if errors.Is(err, unix.ENOTDIR) {
+		if s.dir {
+			return fmt.Errorf("%s is not a directory, but its source is", p.Path)
+		}
+		return fmt.Errorf("%s is a directory, but its source is not", p.Path)
+	}
+	return fmt.Errorf("attach at %s: %w", p.Path, err)
+}
+
+// target opens the place of a mount in the new root.
+func (t *Tree) target(sources []source, s source, p Place) (int, error) {
+	if p.Over {
+		dir, err := inRoot(t.fd, path.Dir(p.Path), unix.O_DIRECTORY)
+		if err != nil {
+			return -1, err
+		}
+		defer unix.Close(dir)
+		return unix.Openat(dir, path.Base(p.Path), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	}
+	fd, err := inRoot(t.fd, p.Path, 0)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fd, err
+	}
+	if p.Inside < 0 {
+		return -1, fmt.Errorf("%s has vanished from the image", p.Path)
+	}
+	if around := sources[p.Inside].m; around.Kind != Memory && !around.Make {
+		return -1, fmt.Errorf("%s is not in %s, which is mounted around it: make it there first", p.Path, around.Source)
+	}
+	return t.makeInside(p.Path, s.dir)
+}
+
+// makeInside makes a mount point in a directory of our own, and what leads to it.
+func (t *Tree) makeInside(name string, dir bool) (int, error) {
+	parent, err := inRoot(t.fd, path.Dir(name), unix.O_DIRECTORY)
+	if errors.Is(err, fs.ErrNotExist) && path.Dir(name) != name {
+		parent, err = t.makeInside(path.Dir(name), true)
+	}
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(parent)
+	if err := makeNodes(parent, "", []Node{{path.Base(name), dir}}); err != nil {
+		return -1, err
+	}
+	return unix.Openat(parent, path.Base(name), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+}
+
+// link makes a symbolic link in a directory in memory.
+func (t *Tree) link(m *Mount) error {
+	parent, err := inRoot(t.fd, path.Dir(m.Target), unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(parent)
+	return unix.Symlinkat(m.Source, parent, path.Base(m.Target))
+}
+
+// merge binds what a directory of the host has and target lacks. Where target cannot take a new name (an automounter's
+// directory), that name is left out.
+func (t *Tree) merge(m *Mount, target int) error {
+	names, err := os.ReadDir(m.Source)
+	if err != nil {
+		if m.Optional && errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	for _, e := range names {
+		if fd, err := inRoot(target, e.Name(), 0); err == nil {
+			unix.Close(fd)
+			continue
+		}
+		if err := mergeOne(m, target, e.Name()); err != nil {
+			t.log.Info("not mounted", "target", path.Join(m.Target, e.Name()), "reason", err)
+		}
+	}
+	return nil
+}
+
+func mergeOne(m *Mount, target int, name string) error {
+	tree, err := openTree(unix.AT_FDCWD, path.Join(m.Source, name), true, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
+	dir, err := isDir(tree)
+	if err != nil {
+		return err
+	}
+	if err := restrict(tree, m.attributes()); err != nil {
+		return err
+	}
+	if err := makeNodes(target, "", []Node{{name, dir}}); err != nil {
+		return err
+	}
+	return attach(tree, target, name)
+}
+
+// same reports whether two descriptors are of the same file.
+func same(a, b int) bool {
+	var x, y unix.Stat_t
+	return unix.Fstat(a, &x) == nil && unix.Fstat(b, &y) == nil && x.Dev == y.Dev && x.Ino == y.Ino
+}
+
+// ReadFile reads a file inside root, at most 16 MiB of it.
+func ReadFile(root int, name string) ([]byte, error) {
+	fd, err := unix.Openat2(root, name, &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the image's %s: %w", name, err)
+	}
+	defer unix.Close(fd)
+	var data []byte
+	for buf := make([]byte, 16<<10); len(data) < 16<<20; {
+		n, err := unix.Read(fd, buf)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return nil, fmt.Errorf("read the image's %s: %w", name, err)
+		case n == 0:
+			return data, nil
+		}
+		data = append(data, buf[:max(n, 0)]...)
+	}
+	return nil, fmt.Errorf("read the image's %s: too large", name)
+}

@@ -1,0 +1,150 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// source is a mount whose source is open. Kinds made in the stage have no descriptor until they are mounted.
+type source struct {
+	m   *Mount
+	fd  int
+	dir bool
+}
+
+// open opens the sources of all binds by their host paths, before anything is changed. Optional ones that do not
+// exist are left out.
+func (t *Tree) open(mounts []Mount) ([]source, error) {
+	sources := make([]source, 0, len(mounts))
+	for i := range mounts {
+		m := &mounts[i]
+		s := source{m: m, fd: -1, dir: m.Kind != File}
+		if m.Kind == Bind {
+			fd, err := openBind(m)
+			switch {
+			case err == nil:
+			case m.Optional && errors.Is(err, fs.ErrNotExist):
+				continue
+			case m.Weak:
+				t.log.Info("not mounted", "target", m.Target, "reason", err)
+				continue
+			default:
+				return nil, m.wrap(err)
+			}
+			s.fd = fd
+			if s.dir, err = isDir(fd); err != nil {
+				return nil, m.wrap(err)
+			}
+		}
+		sources = append(sources, s)
+	}
+	return sources, nil
+}
+
+// openBind clones the first source that exists, and restricts the clone.
+func openBind(m *Mount) (int, error) {
+	if m.Make {
+		if err := makeDir(m.Source, m.Mode); err != nil {
+			return -1, err
+		}
+	}
+	fd, err := cloneTree(m.Source, !m.NoRecurse)
+	for _, other := range m.Or {
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		fd, err = cloneTree(other, !m.NoRecurse)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("source %s: %w", m.Source, err)
+	}
+	if err := restrict(fd, m.attributes()); err != nil {
+		return -1, fmt.Errorf("restrict mount: %w", err)
+	}
+	return fd, nil
+}
+
+// cloneTree clones a host path. What hides below mounts made for a more privileged namespace may not be uncovered by
+// a clone without them (EINVAL), so that is cloned with them.
+func cloneTree(path string, recursive bool) (int, error) {
+	fd, err := openTree(unix.AT_FDCWD, path, recursive, 0)
+	if !recursive && errors.Is(err, unix.EINVAL) {
+		return openTree(unix.AT_FDCWD, path, true, 0)
+	}
+	return fd, err
+}
+
+// makeDir makes a source directory with exactly these permissions, if it does not exist.
+func makeDir(path string, mode uint32) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	err := unix.Mkdir(path, mode)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("make directory %s: %w", path, err)
+	}
+	return nil
+}
+
+// realize makes the detached mount of a source that is not a bind.
+func (t *Tree) realize(m *Mount) (int, error) {
+	switch m.Kind {
+	case Memory:
+		if len(m.Data) > 0 {
+			return newFS("tmpfs", m.attributes(), append([]string{fmt.Sprintf("mode=%o", m.Mode)}, m.Data...))
+		}
+		name := t.name()
+		if err := unix.Mkdirat(t.stage, name, m.Mode); err != nil {
+			return -1, err
+		}
+		return openTree(t.stage, name, false, 0)
+	case File:
+		return t.file(m)
+	case FS:
+		fd, err := newFS(m.Source, m.attributes(), m.Data)
+		if err == nil || m.Fallback == "" {
+			return fd, err
+		}
+		t.log.Info("the host's is used", "target", m.Target, "reason", err)
+		fd, err = openTree(unix.AT_FDCWD, m.Fallback, true, 0)
+		if err != nil {
+			return -1, fmt.Errorf("source %s: %w", m.Fallback, err)
+		}
+		return fd, restrict(fd, m.attributes())
+	}
+	return -1, fmt.Errorf("unknown kind of mount %d", m.Kind)
+}
+
+// file makes a file in memory.
+func (t *Tree) file(m *Mount) (int, error) {
+	content, err := m.Content(t.image)
+	if err != nil {
+		return -1, err
+	}
+	name := t.name()
+	fd, err := unix.Openat(t.stage, name, unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC, m.Mode)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(fd)
+	for len(content) > 0 {
+		n, err := unix.Write(fd, content)
+		if err != nil {
+			return -1, fmt.Errorf("write %s: %w", m.Target, err)
+		}
+		content = content[n:]
+	}
+	tree, err := openTree(t.stage, name, false, 0)
+	if err != nil {
+		return -1, err
+	}
+	return tree, restrict(tree, m.attributes())
+}
