@@ -10,6 +10,6 @@
 // A layer's tree is made to be stacked by the kernel's overlayfs as it is: a file that the layer removes is a character
 // device 0/0, and a directory that hides what lies below it has the attribute overlay.opaque with value "y", both as
 // trusted.* (for a mount by root) and as user.* (for one in a user namespace with the option userxattr). A directory that
-// the layer's tar does not list but has files in is marked with [ImpliedXattr], so that a merge keeps the attributes that
+// the layer's tar does not list but has files in is marked with [layer.Implied], so that a merge keeps the attributes that
 // a lower layer gave it.
 package convert

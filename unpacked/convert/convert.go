@@ -1,0 +1,309 @@
+package convert
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"path"
+	"sync"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/flatrun/flatrun/mount/catalog"
+	"github.com/flatrun/flatrun/unpacked"
+	"github.com/flatrun/flatrun/unpacked/publish"
+)
+
+// layersAtOnce bounds how many layers are read from their source together: enough to keep the cores busy while one of
+// them waits for the network.
+const layersAtOnce = 3
+
+// Converter writes images into a transaction. It may be used for any number of images; a layer or flat image that several
+// of them share is made once.
+type Converter struct {
+	Tx       *publish.Tx
+	FQRN     string         // in thin images' URLs
+	Again    bool           // make anew what the repository has
+	Progress func(Progress) // called from several goroutines; nil: nobody looks
+
+	mu     sync.Mutex
+	layers map[unpacked.Digest]*madeLayer
+	flats  map[unpacked.Digest]bool
+}
+
+// Progress is news of one layer.
+type Progress struct {
+	Image string
+	Layer unpacked.Digest
+	Size  int64 // bytes of the compressed layer
+	Read  int64 // of them so far
+	Done  bool  // read to its end, or found in the repository
+}
+
+// Result says what became of an image.
+type Result struct {
+	Image     string          `json:"image"`
+	Platform  string          `json:"platform"`
+	ID        unpacked.Digest `json:"id"` // of the configuration
+	Path      string          `json:"path"`
+	Layers    int             `json:"layers"`
+	NewLayers int             `json:"new_layers"`
+	Unchanged bool            `json:"unchanged"` // the repository had it under this name
+}
+
+// Convert writes the images of one reference, as Source.Open gives them: the first of them is the one that the plain name
+// leads to, each can be run by its digest and by NAME:TAG@OS-ARCH.
+func (c *Converter) Convert(ctx context.Context, images []Image) ([]Result, error) {
+	var results []Result
+	for i, img := range images {
+		r, err := c.image(ctx, img, i == 0, len(images) > 1)
+		if err != nil {
+			return results, fmt.Errorf("image %s (%s): %w", img.Name, img.Platform, err)
+		}
+		results = append(results, r)
+	}
+	return results, nil
+}
+
+func (c *Converter) image(ctx context.Context, img Image, first, several bool) (Result, error) {
+	id, digest, err := identity(img)
+	if err != nil {
+		return Result{}, err
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return Result{}, err
+	}
+	r := Result{Image: img.Name.String(), Platform: img.Platform, ID: id, Path: unpacked.FlatRoot(id), Layers: len(layers)}
+	names := c.names(img, digest, first, several)
+	if !c.Again && c.present(names, r.Path) {
+		r.Unchanged = true
+		return r, nil
+	}
+	if c.Again || !c.has(r.Path) {
+		if r.NewLayers, err = c.flat(ctx, img, id, layers); err != nil {
+			return r, err
+		}
+	}
+	for _, name := range names {
+		if err := c.Tx.Symlink(name, unpacked.Link(name, r.Path)); err != nil {
+			return r, err
+		}
+	}
+	return r, c.metadata(img)
+}
+
+// identity are the digests of an image's configuration and of its manifest.
+func identity(img Image) (id, digest unpacked.Digest, err error) {
+	config, err := img.ConfigName()
+	if err != nil {
+		return "", "", err
+	}
+	manifest, err := img.Digest()
+	if err != nil {
+		return "", "", err
+	}
+	if id, err = unpacked.ParseDigest(config.String()); err != nil {
+		return "", "", err
+	}
+	digest, err = unpacked.ParseDigest(manifest.String())
+	return id, digest, err
+}
+
+// names are the links that lead to an image.
+func (c *Converter) names(img Image, digest unpacked.Digest, first, several bool) []string {
+	base := "/" + img.Name.Name()
+	names := []string{base + "@" + string(digest)}
+	if img.Name.Tag == "" {
+		return names
+	}
+	tagged := base + ":" + img.Name.Tag
+	if first {
+		names = append(names, tagged)
+	}
+	if several {
+		names = append(names, tagged+"@"+PlatformName(img.Platform))
+	}
+	return names
+}
+
+// PlatformName is a platform as a part of a link's name: "linux-arm64-v8".
+func PlatformName(platform string) string {
+	return string(bytes.ReplaceAll([]byte(platform), []byte("/"), []byte("-")))
+}
+
+// present tells whether every name leads to the flat image already.
+func (c *Converter) present(names []string, flat string) bool {
+	for _, name := range names {
+		it, err := c.Tx.Lookup(name)
+		if err != nil || it.Entry.Symlink != unpacked.Link(name, flat) {
+			return false
+		}
+	}
+	return c.has(flat)
+}
+
+// has tells whether the base revision or this transaction has a path.
+func (c *Converter) has(p string) bool {
+	c.mu.Lock()
+	id, ok := unpacked.ImageOf(p + "/.")
+	made := ok && c.flats[id]
+	c.mu.Unlock()
+	if made {
+		return true
+	}
+	_, err := c.Tx.Lookup(p)
+	return err == nil
+}
+
+// flat makes the layers that are missing and the merged tree of all of them.
+func (c *Converter) flat(ctx context.Context, img Image, id unpacked.Digest, layers []v1.Layer) (fresh int, err error) {
+	config, err := img.ConfigFile()
+	if err != nil {
+		return 0, err
+	}
+	if len(config.RootFS.DiffIDs) != len(layers) {
+		return 0, fmt.Errorf("the configuration lists %d layers, the manifest %d: the image is broken", len(config.RootFS.DiffIDs), len(layers))
+	}
+	made := make([]*madeLayer, len(layers))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(layersAtOnce)
+	for i, l := range layers {
+		group.Go(func() (err error) {
+			made[i], err = c.layer(gctx, img, l, config.RootFS.DiffIDs[i], id)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return 0, err
+	}
+	skeleton, err := c.skeleton(config)
+	if err != nil {
+		return 0, err
+	}
+	stack := []iter.Seq2[publish.Item, error]{skeleton}
+	for _, l := range made {
+		stack = append(stack, l.items)
+		if l.fresh {
+			fresh++
+		}
+	}
+	if err := c.catalogs(unpacked.Flats); err != nil {
+		return fresh, err
+	}
+	root := unpacked.FlatRoot(id)
+	if err := c.Tx.Replace(root, rebase(Merge(stack...), "", root)); err != nil {
+		return fresh, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flats == nil {
+		c.flats = map[unpacked.Digest]bool{}
+	}
+	c.flats[id] = true
+	return fresh, nil
+}
+
+// skeleton is the lowest layer of a flat image: the catalog's marker and Singularity's files, which give way to whatever
+// the image has.
+func (c *Converter) skeleton(config *v1.ConfigFile) (iter.Seq2[publish.Item, error], error) {
+	files := append(skeleton(config), skeletonFile{"/" + unpacked.CatalogMarker, modeFile, ""})
+	mtime := config.Created.Unix()
+	if config.Created.IsZero() {
+		mtime = 0
+	}
+	items := make([]publish.Item, len(files))
+	for i, f := range files {
+		items[i] = publish.Item{Path: f.path, Entry: catalog.Entry{Mode: f.mode, Mtime: mtime, MtimeNsec: -1}}
+		switch f.mode & unix.S_IFMT {
+		case unix.S_IFLNK:
+			items[i].Entry.Symlink = f.text
+		case unix.S_IFREG:
+			content, err := c.Tx.Ingest(context.Background(), bytes.NewReader([]byte(f.text)))
+			if err != nil {
+				return nil, err
+			}
+			content.Apply(&items[i])
+		}
+	}
+	return sorted(items), nil
+}
+
+// catalogs places catalog markers in directories, where DUCC has them.
+func (c *Converter) catalogs(dirs ...string) error {
+	for _, dir := range dirs {
+		marker := dir + "/" + unpacked.CatalogMarker
+		if _, err := c.Tx.Lookup(marker); err == nil {
+			continue
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := c.Tx.PutFile(marker, 0o644, bytes.NewReader(nil)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// duccManifest is a manifest as DUCC files it: Go's field names are its keys.
+type duccManifest struct {
+	SchemaVersion int64
+	MediaType     string
+	Config        duccBlob
+	Layers        []duccBlob
+}
+
+type duccBlob struct {
+	MediaType string
+	Size      int64
+	Digest    string
+}
+
+// metadata files what the flat tree does not tell: the manifest as DUCC has it, the configuration, the thin image.
+func (c *Converter) metadata(img Image) error {
+	m, err := img.Manifest()
+	if err != nil {
+		return err
+	}
+	d := duccManifest{SchemaVersion: m.SchemaVersion, MediaType: string(m.MediaType), Config: blobOf(m.Config)}
+	for _, l := range m.Layers {
+		d.Layers = append(d.Layers, blobOf(l))
+	}
+	manifest, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	config, err := img.RawConfigFile()
+	if err != nil {
+		return err
+	}
+	digests, err := layerDigests(img)
+	if err != nil {
+		return err
+	}
+	thin, err := unpacked.NewThin(img.Name.String(), c.FQRN, digests).Encode()
+	if err != nil {
+		return err
+	}
+	dir := path.Join(unpacked.Metadata, img.Name.String())
+	for name, text := range map[string][]byte{"manifest.json": manifest, "config.json": config, unpacked.ThinFile: thin} {
+		if err := c.Tx.PutFile(path.Join(dir, name), 0o644, bytes.NewReader(text)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func blobOf(d v1.Descriptor) duccBlob {
+	return duccBlob{MediaType: string(d.MediaType), Size: d.Size, Digest: d.Digest.String()}
+}
+
+// created is when an image says it was made, for metadata files.
+func created(config *v1.ConfigFile) time.Time { return config.Created.UTC() }

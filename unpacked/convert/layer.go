@@ -1,0 +1,226 @@
+package convert
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"io"
+	"iter"
+	"path"
+	"slices"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/flatrun/flatrun/unpacked"
+	"github.com/flatrun/flatrun/unpacked/layer"
+	"github.com/flatrun/flatrun/unpacked/publish"
+)
+
+// layerMark is the file beside a layer's tree that says it was made by this package: DUCC's layers carry literal ".wh."
+// files and have lost owners, capabilities and hard links, so that a flat image made of them would be wrong.
+const layerMark = ".metadata/flathub.json"
+
+// madeLayer is a layer that the repository has, or will have with the transaction.
+type madeLayer struct {
+	items iter.Seq2[publish.Item, error] // paths relative to the layer's root; may be read again
+	fresh bool                           // read from its source by this transaction
+	done  chan struct{}
+	err   error
+}
+
+// layer makes one layer, once for all images.
+func (c *Converter) layer(ctx context.Context, img Image, l v1.Layer, diffID v1.Hash, image unpacked.Digest) (*madeLayer, error) {
+	h, err := l.Digest()
+	if err != nil {
+		return nil, err
+	}
+	digest, err := unpacked.ParseDigest(h.String())
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	made, known := c.layers[digest]
+	if !known {
+		made = &madeLayer{done: make(chan struct{})}
+		if c.layers == nil {
+			c.layers = map[unpacked.Digest]*madeLayer{}
+		}
+		c.layers[digest] = made
+	}
+	c.mu.Unlock()
+	if known {
+		select {
+		case <-made.done:
+			return made, made.err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	made.err = c.make(ctx, made, img, l, digest, diffID, image)
+	if made.err != nil {
+		c.mu.Lock()
+		delete(c.layers, digest) // the next image may have more luck
+		c.mu.Unlock()
+		made.err = fmt.Errorf("layer %s: %w", digest, made.err)
+	}
+	close(made.done)
+	return made, made.err
+}
+
+func (c *Converter) make(ctx context.Context, made *madeLayer, img Image, l v1.Layer, digest unpacked.Digest, diffID v1.Hash, image unpacked.Digest) error {
+	root := unpacked.LayerRoot(digest)
+	if _, err := c.Tx.Lookup(path.Join(unpacked.LayerDir(digest), layerMark)); err == nil && !c.Again {
+		made.items = rebase(c.Tx.Items(root), root, "")
+		c.report(Progress{Image: img.Name.String(), Layer: digest, Done: true})
+		return nil
+	}
+	made.fresh = true
+	size, err := c.read(ctx, made, img, l, digest, diffID)
+	if err != nil {
+		return err
+	}
+	shard := path.Dir(unpacked.LayerDir(digest))
+	if err := c.catalogs(unpacked.Layers, shard); err != nil {
+		return err
+	}
+	if err := c.Tx.Replace(root, rebase(made.items, "", root)); err != nil {
+		return err
+	}
+	if err := c.catalogs(root); err != nil {
+		return err
+	}
+	return c.layerMetadata(img, digest, diffID, image, size)
+}
+
+// read streams a layer's blob into objects and leaves its rows in made. It answers the size of the uncompressed tar.
+func (c *Converter) read(ctx context.Context, made *madeLayer, img Image, l v1.Layer, digest unpacked.Digest, diffID v1.Hash) (int64, error) {
+	size, err := l.Size()
+	if err != nil {
+		return 0, err
+	}
+	blob, err := l.Compressed()
+	if err != nil {
+		return 0, err
+	}
+	defer blob.Close()
+	news := Progress{Image: img.Name.String(), Layer: digest, Size: size}
+	stored := newSum(&reporter{r: blob, report: c.report, news: news})
+	plain, err := layer.Decompress(stored)
+	if err != nil {
+		return 0, err
+	}
+	defer plain.Close()
+	tar := newSum(plain)
+	rows, err := layer.Read(ctx, c.Tx, tar, layer.Options{Scratch: c.Tx.Scratch(), Whiteouts: true, Compressed: func() int64 { return stored.n }})
+	if err != nil {
+		return 0, err
+	}
+	// What follows the end of the archive is part of the digests.
+	if err := tar.drain(diffID.String()); err != nil {
+		return 0, fmt.Errorf("its uncompressed form: %w", err)
+	}
+	if err := stored.drain(string(digest)); err != nil {
+		return 0, err
+	}
+	made.items = rows.Items()
+	news.Read, news.Done = size, true
+	c.report(news)
+	return tar.n, nil
+}
+
+func (c *Converter) report(p Progress) {
+	if c.Progress != nil {
+		c.Progress(p)
+	}
+}
+
+// podmanLayer is what podman's additional store and DUCC keep of a layer.
+type podmanLayer struct {
+	ID               string `json:"id"`
+	Created          string `json:"created"`
+	CompressedDigest string `json:"compressed-diff-digest"`
+	DiffDigest       string `json:"diff-digest"`
+	DiffSize         int64  `json:"diff-size"`
+}
+
+func (c *Converter) layerMetadata(img Image, digest unpacked.Digest, diffID v1.Hash, image unpacked.Digest, size int64) error {
+	config, err := img.ConfigFile()
+	if err != nil {
+		return err
+	}
+	for name, value := range map[string]any{
+		unpacked.LayerOrigin(digest):                    map[string][]string{"origin": {string(image)}},
+		unpacked.LayerConfig(digest):                    []podmanLayer{{diffID.Hex, created(config).Format("2006-01-02T15:04:05.999999999Z"), string(digest), diffID.String(), size}},
+		path.Join(unpacked.LayerDir(digest), layerMark): map[string]any{"version": 1, "diff_id": diffID.String()},
+	} {
+		text, err := json.Marshal(value)
+		if err != nil {
+			return err
+		}
+		if err := c.Tx.PutFile(name, 0o644, bytes.NewReader(text)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sum hashes what is read through it.
+type sum struct {
+	r io.Reader
+	h hash.Hash
+	n int64
+}
+
+func newSum(r io.Reader) *sum { return &sum{r: r, h: sha256.New()} }
+
+func (s *sum) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	s.h.Write(p[:n])
+	s.n += int64(n)
+	return n, err
+}
+
+// drain reads to the end and compares the digest.
+func (s *sum) drain(want string) error {
+	if _, err := io.Copy(io.Discard, s); err != nil {
+		return err
+	}
+	if got := "sha256:" + hex.EncodeToString(s.h.Sum(nil)); got != want {
+		return fmt.Errorf("digest is %s, not %s: the source gave other bytes than the image names", got, want)
+	}
+	return nil
+}
+
+// reporter tells of progress at every mebibyte.
+type reporter struct {
+	r      io.Reader
+	report func(Progress)
+	news   Progress
+	told   int64
+}
+
+func (r *reporter) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	r.news.Read += int64(n)
+	if r.news.Read-r.told >= 1<<20 {
+		r.told = r.news.Read
+		r.report(r.news)
+	}
+	return n, err
+}
+
+// sorted is a stream of items in path order.
+func sorted(items []publish.Item) iter.Seq2[publish.Item, error] {
+	slices.SortFunc(items, func(a, b publish.Item) int { return publish.ComparePaths(a.Path, b.Path) })
+	return func(yield func(publish.Item, error) bool) {
+		for _, it := range items {
+			if !yield(it, nil) {
+				return
+			}
+		}
+	}
+}

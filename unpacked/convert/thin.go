@@ -1,0 +1,100 @@
+package convert
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/flatrun/flatrun/unpacked"
+)
+
+// ThinImage is the image that stands for img in a registry: one layer with thin.json, which names img's layers in
+// repository fqrn, and img's configuration with CVMFS_IMAGE set, by which the graph driver knows it.
+func ThinImage(img Image, fqrn string) (v1.Image, error) {
+	digests, err := layerDigests(img)
+	if err != nil {
+		return nil, err
+	}
+	text, err := unpacked.NewThin(img.Name.String(), fqrn, digests).Encode()
+	if err != nil {
+		return nil, err
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return oneFile(unpacked.ThinFile, text) })
+	if err != nil {
+		return nil, err
+	}
+	thin, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		return nil, err
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	own, err := thin.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	own = own.DeepCopy()
+	own.Architecture, own.OS, own.Variant, own.Created = config.Architecture, config.OS, config.Variant, config.Created
+	own.Config = *config.Config.DeepCopy()
+	own.Config.Env = append(own.Config.Env, "CVMFS_IMAGE=true")
+	return mutate.ConfigFile(thin, own)
+}
+
+// PushThin pushes img's thin image under the name to.
+func (s Source) PushThin(ctx context.Context, img Image, fqrn string, to unpacked.Reference) error {
+	thin, err := ThinImage(img, fqrn)
+	if err != nil {
+		return fmt.Errorf("thin image of %s: %w", img.Name, err)
+	}
+	ref, err := s.reference(to.Registry, to)
+	if err != nil {
+		return fmt.Errorf("thin image of %s: %w", img.Name, err)
+	}
+	if err := remote.Write(ref, thin, s.options(ctx)...); err != nil {
+		return fmt.Errorf("push thin image %s: %w", to, err)
+	}
+	return nil
+}
+
+// oneFile is a tar with one file of root's and no date, so that the same text has the same digest each time.
+func oneFile(name string, text []byte) (io.ReadCloser, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(text)), Typeflag: tar.TypeReg}); err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(text); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return io.NopCloser(&b), nil
+}
+
+// layerDigests are the digests of the compressed layers, the base first.
+func layerDigests(img v1.Image) ([]unpacked.Digest, error) {
+	m, err := img.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	var digests []unpacked.Digest
+	for _, l := range m.Layers {
+		d, err := unpacked.ParseDigest(l.Digest.String())
+		if err != nil {
+			return nil, err
+		}
+		digests = append(digests, d)
+	}
+	return digests, nil
+}
