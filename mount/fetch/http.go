@@ -1,0 +1,106 @@
+package fetch
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+)
+
+// maxRedirects is the official client's.
+const maxRedirects = 4
+
+// routeKey is the context key of an attempt's route, by which the proxy of a request is known.
+type routeKey struct{}
+
+// newHTTPClients makes one client for each of the two time-outs, as they belong to the connections.
+func newHTTPClients(cfg Config) (direct, proxied *http.Client, err error) {
+	roots, err := loadRoots(cfg.CABundle)
+	if err != nil {
+		return nil, nil, err
+	}
+	direct = newHTTPClient(cfg, roots, cfg.TimeoutDirect)
+	proxied = newHTTPClient(cfg, roots, cfg.Timeout)
+	return direct, proxied, nil
+}
+
+func loadRoots(bundle string) (*x509.CertPool, error) {
+	if bundle == "" {
+		return nil, nil // the system's, loaded when first needed
+	}
+	pem, err := os.ReadFile(bundle)
+	if err != nil {
+		return nil, fmt.Errorf("certificate bundle: %w", err)
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("certificate bundle %s: no PEM certificate in it", bundle)
+	}
+	return roots, nil
+}
+
+func newHTTPClient(cfg Config, roots *x509.CertPool, timeout time.Duration) *http.Client {
+	d := &dialer{net.Dialer{Timeout: timeout, KeepAlive: 15 * time.Second}, cfg.IPFamily}
+	t := &http.Transport{
+		Proxy: func(r *http.Request) (*url.URL, error) {
+			rt, _ := r.Context().Value(routeKey{}).(route)
+			return rt.proxy.url, nil
+		},
+		DialContext:           d.dial,
+		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:   timeout,
+		ResponseHeaderTimeout: timeout,
+		MaxIdleConnsPerHost:   cfg.Concurrency, // the next burst of fetches finds the connections of the last one
+		IdleConnTimeout:       90 * time.Second,
+		DisableCompression:    true, // objects are hashed as they are stored
+		ForceAttemptHTTP2:     true,
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: timeout, PingTimeout: timeout},
+		ReadBufferSize:        32 << 10,
+	}
+	check := func(r *http.Request, via []*http.Request) error {
+		if !cfg.FollowRedirects {
+			return http.ErrUseLastResponse
+		}
+		if len(via) > maxRedirects {
+			return errors.New("too many redirects")
+		}
+		return nil
+	}
+	return &http.Client{Transport: t, CheckRedirect: check}
+}
+
+// dialer connects, with a preference for one family of addresses.
+type dialer struct {
+	net.Dialer
+	family int
+}
+
+func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	var first, second string
+	switch d.family {
+	case 4:
+		first, second = "tcp4", "tcp6"
+	case 6:
+		first, second = "tcp6", "tcp4"
+	default:
+		return d.DialContext(ctx, network, addr)
+	}
+	conn, err := d.DialContext(ctx, first, addr)
+	if err == nil || ctx.Err() != nil {
+		return conn, err
+	}
+	conn, err2 := d.DialContext(ctx, second, addr)
+	if err2 != nil { // the preferred family's error tells more, as most names have no other
+		return nil, err
+	}
+	return conn, nil
+}
