@@ -1,0 +1,127 @@
+package fusefs
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/flatrun/flatrun/mount/cas"
+	"github.com/flatrun/flatrun/mount/catalog"
+	"github.com/flatrun/flatrun/mount/repo"
+)
+
+// The layout of node ids, see the package comment. Numbers start at 1, so no file's id is the root's.
+const (
+	dirBit      = uint64(1) << 63
+	numberShift = 34
+	maxNumber   = 1<<(63-numberShift) - 1
+	xattrBit    = uint64(1) << 33
+	rowMask     = xattrBit - 1
+)
+
+// rootInode is the root's inode number, as with the official client.
+const rootInode = 256
+
+// numbered is a catalog that has node ids.
+type numbered struct {
+	*catalog.Catalog
+	hash   cas.Hash
+	number uint64
+	base   uint64       // inode number of row 0
+	rows   uint64       // how many inode numbers from base on are its own
+	known  atomic.Int64 // answers with its ids that the kernel has not forgotten
+}
+
+// id is the node id of the row.
+func (n *numbered) id(row int64, xattrs bool) (uint64, error) {
+	if row <= 0 || uint64(row) > rowMask {
+		return 0, fmt.Errorf("catalog %s: %w: row %d has no node id", n.hash, catalog.ErrCorrupt, row)
+	}
+	id := n.number<<numberShift | uint64(row)
+	if xattrs {
+		id |= xattrBit
+	}
+	return id, nil
+}
+
+// inode is the row's st_ino. It stays within 32 bits for the first four thousand million rows: old programs that were built
+// for 32 bits fail with EOVERFLOW on larger ones.
+func (n *numbered) inode(row int64) uint64 {
+	if uint64(row) < n.rows {
+		return n.base + uint64(row)
+	}
+	return n.number<<numberShift | uint64(row)
+}
+
+// row reads the entry at a row that must be there.
+func (n *numbered) row(row int64) (catalog.Entry, error) {
+	e, found, err := n.Row(row)
+	if err == nil && !found {
+		err = fmt.Errorf("catalog %s: %w: no row %d", n.hash, catalog.ErrCorrupt, row)
+	}
+	return e, unavailable(err)
+}
+
+// numbers knows the catalogs by their numbers, which the repository gives once for each hash and never again.
+type numbers struct {
+	mu   sync.RWMutex
+	all  map[uint64]*numbered
+	next uint64 // free inode numbers start here
+}
+
+func newNumbers() *numbers {
+	return &numbers{all: make(map[uint64]*numbered), next: rootInode}
+}
+
+// get answers the numbering of the node's catalog.
+func (t *numbers) get(n repo.Node) (*numbered, error) {
+	number := uint64(n.Number)
+	t.mu.RLock()
+	known := t.all[number]
+	t.mu.RUnlock()
+	if known != nil {
+		return known, nil
+	}
+	if number == 0 || number > maxNumber {
+		return nil, fmt.Errorf("catalog %s: number %d has no node ids; mount the repository anew", n.CatalogHash, number)
+	}
+	s, err := n.Catalog.Statistics()
+	if err != nil {
+		return nil, err
+	}
+	return t.add(&numbered{Catalog: n.Catalog, hash: n.CatalogHash, number: number, rows: inodes(s.Self)}), nil
+}
+
+// inodes is how many inode numbers to set aside. Row ids have gaps where entries were removed, up to a quarter of them
+// before the official server packs its catalogs.
+func inodes(c catalog.Counters) uint64 {
+	return uint64(min(max(c.Entries(), 0), 1<<30))*3/2 + 256
+}
+
+func (t *numbers) add(n *numbered) *numbered {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if known := t.all[n.number]; known != nil { // another request was faster
+		return known
+	}
+	n.base = t.next
+	t.next += n.rows
+	t.all[n.number] = n
+	return n
+}
+
+// byID finds the catalog and row of a file's id.
+func (t *numbers) byID(id uint64) (n *numbered, row int64, ok bool) {
+	if id&dirBit != 0 {
+		return nil, 0, false
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	n, ok = t.all[id>>numberShift]
+	return n, int64(id & rowMask), ok
+}
+
+// isDir tells ids of directories from all others.
+func isDir(id uint64) bool { return id == fuse.FUSE_ROOT_ID || id&dirBit != 0 }

@@ -1,0 +1,168 @@
+package fusefs
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/flatrun/flatrun/mount/catalog"
+)
+
+// Lookup answers which entry a directory has under a name.
+func (fs *FS) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	defer fs.counters.count(opLookup, time.Now())
+	d := fs.dirs.get(in.NodeId)
+	if d == nil {
+		return fuse.ENOTDIR
+	}
+	d.entered.Store(true) // before the state is looked at, see notify
+	st := fs.state.Load()
+	err := fs.lookupIn(kernel(cancel, in.Pid), st, d, name, out)
+	return fs.answer(opLookup, join(d.path, name), err)
+}
+
+func (fs *FS) lookupIn(who caller, st *state, d *dir, name string, out *fuse.EntryOut) error {
+	p, err := fs.place(who, st, d)
+	if err != nil {
+		return err
+	}
+	t, err := fs.inside(who, st, p, d.path)
+	if err != nil {
+		return err
+	}
+	path := join(d.path, name)
+	e, found, err := t.lookup(path)
+	if err != nil {
+		return err
+	}
+	if !found {
+		// Node id 0 with a time-out is a negative entry: the kernel does not ask again.
+		*out = fuse.EntryOut{}
+		out.SetEntryTimeout(forever)
+		return nil
+	}
+	row, err := identity(t.cat.Catalog, &e)
+	if err != nil {
+		return unavailable(err)
+	}
+	l, err := fs.identify(st, t, &e, row)
+	if err != nil {
+		return err
+	}
+	fs.entry(st, t, path, &l, out)
+	return nil
+}
+
+// listed is an entry ready to be told to the kernel.
+type listed struct {
+	name  string
+	cat   *numbered // whose ids and inode numbers name it
+	id    uint64    // 0 for directories, whose id depends on what the kernel knows
+	attr  fuse.Attr
+	row   int64 // in cat, of its identity
+	flags catalog.Flags
+	has   bool // extended attributes
+}
+
+// identify works out what the kernel is told about e, found in t. For a hard-linked entry, row is its group's first.
+func (fs *FS) identify(st *state, t *tree, e *catalog.Entry, row int64) (listed, error) {
+	l := listed{name: e.Name, cat: t.cat, row: row, flags: e.Flags, has: e.HasXattrs}
+	if !e.IsDir() {
+		l.cat, l.row = eldest(t, e, row)
+		var err error
+		if l.id, err = l.cat.id(l.row, e.HasXattrs); err != nil {
+			return listed{}, err
+		}
+	}
+	fs.attr(st, e, l.cat.inode(l.row), &l.attr)
+	return l, nil
+}
+
+// entry tells the kernel about l, which is at path, and counts that it was told.
+func (fs *FS) entry(st *state, t *tree, path string, l *listed, out *fuse.EntryOut) {
+	*out = fuse.EntryOut{NodeId: l.id, Attr: l.attr}
+	out.SetEntryTimeout(forever)
+	out.SetAttrTimeout(forever)
+	if l.id != 0 {
+		l.cat.known.Add(1)
+		return
+	}
+	d := fs.dirs.ref(path, l.attr.Ino)
+	out.NodeId, out.Attr.Ino = d.id, d.inode
+	if p := d.place.Load(); p == nil || p.generation != st.generation {
+		d.place.Store(newPlace(st, t, l.row, l.flags, l.has))
+	}
+}
+
+// Forget takes back what Lookup and ReadDirPlus told.
+func (fs *FS) Forget(id, n uint64) {
+	fs.counters.total[opForget].Add(1)
+	if isDir(id) {
+		fs.dirs.forget(id, n)
+		return
+	}
+	if cat, _, ok := fs.numbers.byID(id); ok {
+		cat.known.Add(-int64(n))
+	}
+}
+
+// GetAttr answers the attributes of an id. The kernel asks for the root's, and after Update for changed directories'.
+func (fs *FS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	defer fs.counters.count(opGetAttr, time.Now())
+	st := fs.state.Load()
+	n, err := fs.node(kernel(cancel, in.Pid), st, in.NodeId)
+	if err == nil {
+		fs.attr(st, &n.entry, n.inode, &out.Attr)
+		out.SetTimeout(forever)
+	}
+	return fs.answer(opGetAttr, n.path, err)
+}
+
+// Readlink answers the target, its variables expanded.
+func (fs *FS) Readlink(cancel <-chan struct{}, in *fuse.InHeader) ([]byte, fuse.Status) {
+	defer fs.counters.count(opReadlink, time.Now())
+	st := fs.state.Load()
+	n, err := fs.node(kernel(cancel, in.Pid), st, in.NodeId)
+	if err == nil && !n.entry.IsSymlink() {
+		err = syscall.EINVAL
+	}
+	if err != nil {
+		return nil, fs.answer(opReadlink, n.path, err)
+	}
+	return []byte(target(st, &n.entry)), fuse.OK
+}
+
+// node is an entry found again by its id.
+type node struct {
+	tree  *tree // of a directory: where its entry is
+	cat   *numbered
+	entry catalog.Entry
+	inode uint64
+	path  string // of a directory; files are not asked for theirs
+}
+
+// node reads the entry behind an id.
+func (fs *FS) node(who caller, st *state, id uint64) (node, error) {
+	if !isDir(id) {
+		cat, row, ok := fs.numbers.byID(id)
+		if !ok {
+			return node{}, fmt.Errorf("node %#x: %w", id, errStale)
+		}
+		e, err := cat.row(row)
+		return node{cat: cat, entry: e, inode: cat.inode(row)}, err
+	}
+	d := fs.dirs.get(id)
+	if d == nil {
+		return node{}, fmt.Errorf("node %#x: %w", id, errStale)
+	}
+	n := node{path: d.path, inode: d.inode}
+	p, err := fs.place(who, st, d)
+	if err != nil {
+		return n, err
+	}
+	n.tree, n.cat = p.holder, p.holder.cat
+	n.entry, err = n.cat.row(p.row)
+	return n, err
+}

@@ -1,0 +1,162 @@
+package fusefs
+
+import (
+	"container/list"
+	"context"
+	"os"
+	"sync"
+	"syscall"
+
+	"github.com/flatrun/flatrun/mount/cas"
+)
+
+// objectKey names opened content. The hash is of the stored bytes, so the compression is part of the name: the same bytes
+// can be one file's zlib stream and another file's content.
+type objectKey struct {
+	hash        cas.Hash
+	compression cas.Compression
+}
+
+// object is an open descriptor of verified content.
+type object struct {
+	file *os.File
+	key  objectKey
+	refs int // readers, and one while it is in the table
+}
+
+const shards = 16
+
+// objects keeps descriptors open after their last read: as there is no OPEN and no RELEASE, every READ would have to open
+// its object again. Sharded, as all readers pass here.
+type objects struct {
+	store  cas.Store
+	shards [shards]objectShard
+}
+
+type objectShard struct {
+	mu     sync.Mutex
+	limit  int
+	open   map[objectKey]*list.Element // of *object
+	recent list.List                   // the latest used in front
+}
+
+// maxOpenObjects bounds the table where the limit on descriptors allows it.
+const maxOpenObjects = 1024
+
+// openLimit is a quarter of what the process may open, at most maxOpenObjects: catalogs, connections and the cache need
+// descriptors too.
+func openLimit() int {
+	var r syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
+		return shards
+	}
+	return int(max(min(r.Cur/4, maxOpenObjects), shards))
+}
+
+func newObjects(store cas.Store, limit int) *objects {
+	t := &objects{store: store}
+	for i := range t.shards {
+		t.shards[i].limit = max(limit/shards, 1)
+		t.shards[i].open = make(map[objectKey]*list.Element)
+	}
+	return t
+}
+
+func (t *objects) shard(k objectKey) *objectShard {
+	b := k.hash.Bytes()
+	return &t.shards[b[0]%shards]
+}
+
+// get answers the object when it is open already. The caller puts it back.
+func (t *objects) get(o cas.Object) *object {
+	k := objectKey{o.Hash, o.Compression}
+	s := t.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.open[k]
+	if e == nil {
+		return nil
+	}
+	s.recent.MoveToFront(e)
+	obj := e.Value.(*object)
+	obj.refs++
+	return obj
+}
+
+// openObject opens the object through the store, which may take as long as ctx lasts. The caller puts it back.
+func (t *objects) openObject(ctx context.Context, o cas.Object) (*object, error) {
+	f, err := t.store.Open(ctx, o)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	k := objectKey{o.Hash, o.Compression}
+	s := t.shard(k)
+	s.mu.Lock()
+	if e := s.open[k]; e != nil { // another reader was faster
+		obj := e.Value.(*object)
+		obj.refs++
+		s.mu.Unlock()
+		f.Close()
+		return obj, nil
+	}
+	obj := &object{file: f, key: k, refs: 2}
+	s.open[k] = s.recent.PushFront(obj)
+	var victim *object
+	if s.recent.Len() > s.limit {
+		victim = s.evict()
+	}
+	s.mu.Unlock()
+	if victim != nil {
+		victim.file.Close()
+	}
+	return obj, nil
+}
+
+// evict takes the least recently used object out and answers it if nobody reads it.
+func (s *objectShard) evict() *object {
+	e := s.recent.Back()
+	obj := s.recent.Remove(e).(*object)
+	delete(s.open, obj.key)
+	if obj.refs--; obj.refs > 0 {
+		return nil // the last reader closes it
+	}
+	return obj
+}
+
+// put ends a use of the object.
+func (t *objects) put(obj *object) {
+	s := t.shard(obj.key)
+	s.mu.Lock()
+	obj.refs--
+	last := obj.refs == 0
+	s.mu.Unlock()
+	if last {
+		obj.file.Close()
+	}
+}
+
+// count is how many descriptors the table holds.
+func (t *objects) count() int {
+	n := 0
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		n += s.recent.Len()
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// close lets go of every object that nobody reads at the moment; the others follow with their readers.
+func (t *objects) close() {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		for s.recent.Len() > 0 {
+			if obj := s.evict(); obj != nil {
+				obj.file.Close()
+			}
+		}
+		s.mu.Unlock()
+	}
+}
