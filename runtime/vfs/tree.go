@@ -114,7 +114,7 @@ func (t *Tree) mountAll(sources []source) error {
 	places, farms := Plan(wants, t.lookup())
 	hidden := map[string]bool{}
 	for i, p := range places {
-		hidden[p.Path] = p.Err == nil && !sources[i].m.Weak
+		hidden[p.Path] = p.Err == nil && sources[i].dir
 	}
 	dropped, err := t.makePoints(farms, hidden)
 	if err != nil {
@@ -209,9 +209,11 @@ func (t *Tree) Enter() error {
 	case err != nil:
 		return fmt.Errorf("change root: %w", err)
 	}
-	// The old root now lies over the new one, at "." (pivot_root(2)).
-	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("leave the host's root: %w", err)
+	// The old root now lies over the new one, at "." (pivot_root(2)), and the stage over the old one.
+	for range 2 {
+		if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("leave the host's root: %w", err)
+		}
 	}
 	return unix.Chdir("/")
 }
