@@ -15,6 +15,7 @@ import (
 type Image struct {
 	Arg      string  // IMAGE as the user wrote it
 	Root     string  // absolute directory, as seen from the process that runs it
+	Shown    string  // the same by the name that users know, e.g. below /cvmfs
 	Name     string  // full name in a registry if the image was found by name
 	FQRN     string  // repository the image lies in, or ""
 	Revision uint64  // of that repository
@@ -25,6 +26,7 @@ type Image struct {
 // their session.
 type Place struct {
 	Path     string          // directory, absolute in the session's mount namespace
+	Shown    string          // the same below /cvmfs, "" = Path
 	Name     string          // full name, if it was looked up by name
 	FQRN     string          // repository
 	Revision uint64          // of the mounted repository
@@ -115,12 +117,15 @@ func FromDirectory(arg string) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find image %s: %w", arg, err)
 	}
-	return &Image{Arg: arg, Root: root}, nil
+	return &Image{Arg: arg, Root: root, Shown: root}, nil
 }
 
 // FromPlace is the image that a session found in a repository.
 func FromPlace(arg string, place Place) (*Image, error) {
-	i := &Image{Arg: arg, Root: place.Path, Name: place.Name, FQRN: place.FQRN, Revision: place.Revision}
+	i := &Image{Arg: arg, Root: place.Path, Shown: place.Shown, Name: place.Name, FQRN: place.FQRN, Revision: place.Revision}
+	if i.Shown == "" {
+		i.Shown = i.Root
+	}
 	if len(place.Config) == 0 {
 		return i, nil
 	}

@@ -95,8 +95,10 @@ export PS1 PROMPT_COMMAND APPTAINER_ENVIRONMENT SINGULARITY_ENVIRONMENT
 unset -f __complete __libraries
 unset __old __dir __dirs
 case "$1" in
-/*) [ -e "$1" ] || { echo "FATAL:   stat $1: no such file or directory" >&2; exit 255; } ;;
-*) command -v "$1" >/dev/null 2>&1 || { echo "FATAL:   \"$1\": executable file not found in \$PATH" >&2; exit 255; } ;;
+*/*)
+    [ -e "$1" ] || { echo "FATAL:   $1: no such file in the image" >&2; exit 255; }
+    [ -x "$1" ] && [ ! -d "$1" ] || { echo "FATAL:   $1: is not executable" >&2; exit 255; } ;;
+*) command -v "$1" >/dev/null 2>&1 || { echo "FATAL:   $1: no such command in the image (PATH is $PATH)" >&2; exit 255; } ;;
 esac
 exec "$@"
 `

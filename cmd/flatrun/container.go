@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+
+	"github.com/flatrun/flatrun/mount/enter"
+	"github.com/flatrun/flatrun/runtime"
+	"github.com/flatrun/flatrun/runtime/image"
+	"github.com/flatrun/flatrun/runtime/singularity"
+)
+
+func runExec(p *program, o *options, args []string) error {
+	return p.runContainer(o, "exec", args[0], args[1:])
+}
+
+func runRun(p *program, o *options, args []string) error {
+	return p.runContainer(o, "run", args[0], args[1:])
+}
+
+func runShell(p *program, o *options, args []string) error {
+	if len(args) > 1 {
+		p.log.warnf("Parameters to shell command are ignored")
+	}
+	return p.runContainer(o, "shell", args[0], nil)
+}
+
+func runTest(p *program, o *options, args []string) error {
+	return p.runContainer(o, "test", args[0], args[1:])
+}
+
+// container is one start: what was asked for and what was found out about it.
+type container struct {
+	*program
+	options *options
+	action  string
+	args    []string // words after IMAGE
+	arg     string   // IMAGE
+	kind    image.Kind
+	ask     string // what to ask the session for
+	binds   []userBind
+	image   *image.Image
+	state   enter.State
+	host    runtime.Host
+}
+
+// runContainer becomes the command; it returns only with an error, or when there
+// is nothing to run. Until the namespaces are entered, which may start this
+// program once more, messages are held back so that none is printed twice.
+func (p *program) runContainer(o *options, action, arg string, args []string) error {
+	c := &container{program: p, options: o, action: action, arg: arg, args: args}
+	if err := c.check(); err != nil {
+		return err
+	}
+	if err := c.enter(); err != nil {
+		return err
+	}
+	p.log.release()
+	if err := c.find(); err != nil {
+		return err
+	}
+	var err error
+	if c.host, err = runtime.ReadHost(c.state.UID, c.state.GID); err != nil {
+		return err
+	}
+	request, err := c.request()
+	if err != nil {
+		return err
+	}
+	process, err := c.process(request)
+	if err != nil || len(process.Args) == 0 {
+		return err
+	}
+	request.Args, request.Env = process.Args, process.Env
+	spec, err := runtime.Spec(*request, c.host)
+	if err != nil {
+		return err
+	}
+	c.dropCapabilities(spec)
+	return runtime.Start(spec, runtime.Extras{Log: p.slog()})
+}
+
+// check looks at the command line as a whole before anything is touched.
+func (c *container) check() error {
+	var err error
+	if c.kind, c.ask, err = image.Classify(c.arg); err != nil {
+		return err
+	}
+	if c.kind == image.Instance {
+		return fatal("image %s: instances are not supported yet", c.arg)
+	}
+	if c.binds, err = c.options.parseBinds(); err != nil {
+		return err
+	}
+	if err := c.checkPrivileges(); err != nil {
+		return err
+	}
+	return c.checkNetwork()
+}
+
+// enter gets into the namespaces; it may start a session and this program again.
+func (c *container) enter() error {
+	o := c.options
+	plan := enter.Plan{Join: c.kind == image.Repository, Init: o.PID && !o.NoInit, Fakeroot: o.Fakeroot}
+	for _, n := range []struct {
+		on bool
+		ns enter.Namespaces
+	}{{o.PID, enter.PID}, {o.IPC, enter.IPC}, {o.UTS, enter.UTS}, {o.Net, enter.Net}} {
+		if n.on {
+			plan.New |= n.ns
+		}
+	}
+	if o.Fakeroot && !plan.Join {
+		if uids, gids, err := enter.SubIDs(); err == nil {
+			plan.UIDs, plan.GIDs = uids, gids
+		} else {
+			c.log.debugf("fakeroot maps one id only: %s", err)
+		}
+	}
+	state, err := enter.Ensure(context.Background(), plan, enter.StartOptions{Config: c.config})
+	if err != nil {
+		return err
+	}
+	c.state = state
+	return nil
+}
+
+// find gets the image's directory and configuration.
+func (c *container) find() error {
+	var err error
+	if c.kind == image.Directory {
+		c.image, err = image.FromDirectory(c.arg)
+		return err
+	}
+	if c.state.Session == nil {
+		return errors.New("no session answers; see flatrun status")
+	}
+	found, err := c.state.Session.Resolve(c.ask)
+	if err != nil {
+		return err
+	}
+	c.image, err = image.FromPlace(c.arg, image.Place{
+		Path: found.Path, Name: found.Name, FQRN: found.FQRN, Revision: found.Revision, Config: found.Config,
+		Shown: filepath.Join("/cvmfs", found.FQRN, found.InRepo),
+	})
+	return err
+}
+
+// process finds the words and the environment of the command.
+func (c *container) process(request *runtime.Request) (singularity.Process, error) {
+	settings, err := c.settings(request)
+	if err != nil {
+		return singularity.Process{}, err
+	}
+	root, err := singularity.OpenRoot(c.image.Root, c.covers(request)...)
+	if err != nil {
+		return singularity.Process{}, err
+	}
+	defer root.Close()
+	process, err := singularity.Prepare(settings, root)
+	if process.Shell != nil {
+		c.log.debugf("Environment is evaluated by the image's own shell: %s", process.Shell)
+	}
+	var missing *singularity.ActionError
+	var exit *singularity.Exit
+	switch {
+	case errors.As(err, &missing):
+		return process, scriptError{missing.Reason}
+	case errors.As(err, &exit):
+		return process, exitCode(exit.Code)
+	}
+	return process, err
+}
+
+// settings are what the image's conventions need to know.
+func (c *container) settings(request *runtime.Request) (singularity.Settings, error) {
+	o := c.options
+	s := singularity.Settings{
+		Action: c.action, Args: c.args, Environ: c.environ,
+		CleanEnv: o.CleanEnv, NoEval: o.NoEval, NoEnv: o.NoEnv, Env: o.Env,
+		Container: c.image.Shown, Name: filepath.Base(c.image.Shown), Bind: nestedBinds(c.binds),
+		Home: c.homeInside(request), Dir: request.Cwd, App: o.App, Shell: o.Shell,
+		Config: c.image.Config, Log: c.slog(),
+	}
+	if s.Dir == "" {
+		s.Dir = c.host.Cwd
+	}
+	var err error
+	if s.Timeout, err = o.timeout(); err != nil {
+		return s, err
+	}
+	s.EnvFiles, err = o.readEnvFiles()
+	return s, err
+}
+
+// covers tells what will hide parts of the image when the container runs: known
+// for binds, unknown for what the runtime mounts.
+func (c *container) covers(request *runtime.Request) []singularity.Cover {
+	var covers []singularity.Cover
+	for _, target := range [...]string{"/proc", "/sys", "/dev", "/tmp", "/var/tmp", "/cvmfs", "/etc/passwd", "/etc/group", "/etc/hosts", "/etc/resolv.conf", "/etc/localtime"} {
+		covers = append(covers, singularity.Cover{Target: target})
+	}
+	for _, target := range []string{c.homeInside(request), c.host.Cwd} {
+		if target != "/" && target != "" {
+			covers = append(covers, singularity.Cover{Target: target})
+		}
+	}
+	for _, target := range request.Scratch {
+		covers = append(covers, singularity.Cover{Target: target})
+	}
+	for _, b := range request.Sites {
+		covers = append(covers, singularity.Cover{Target: b.Target, Source: b.Source})
+	}
+	for _, b := range request.Binds {
+		covers = append(covers, singularity.Cover{Target: b.Target, Source: b.Source})
+	}
+	if len(request.Overlays) > 0 {
+		covers = append(covers, singularity.Cover{Target: "/"})
+	}
+	return covers
+}
+
+// homeInside is the home directory that the command finds in $HOME.
+func (c *container) homeInside(request *runtime.Request) string {
+	switch home := request.Home; {
+	case home.Target != "":
+		return home.Target
+	case home.Source != "":
+		return home.Source
+	case c.options.Fakeroot:
+		return "/root"
+	}
+	return strings.TrimSuffix(c.host.Home, "/.")
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// runMan writes a page for the program and one for each verb, in the format of man(7).
+func runMan(p *program, _ *options, args []string) error {
+	if err := os.MkdirAll(args[0], 0o755); err != nil {
+		return err
+	}
+	all := verbs()
+	pages := map[string]string{"flatrun.1": manProgram(p, all)}
+	for i := range all {
+		if v := &all[i]; !v.hidden {
+			pages["flatrun-"+v.name+".1"] = manVerb(p, v)
+		}
+	}
+	for name, text := range pages {
+		if err := os.WriteFile(filepath.Join(args[0], name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func manProgram(p *program, all []verb) string {
+	var b strings.Builder
+	manHead(&b, "flatrun", "run commands in unpacked container images without privileges")
+	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B flatrun\n[global options...] <command>\n.SH COMMANDS\n")
+	for _, v := range all {
+		if !v.hidden {
+			fmt.Fprintf(&b, ".TP\n.BR flatrun-%s (1)\n%s\n", roff(v.name), roff(v.short))
+		}
+	}
+	b.WriteString(".SH GLOBAL OPTIONS\n")
+	manFlags(&b, globalFlags(p, &global{}))
+	b.WriteString(".SH ENVIRONMENT\nEvery option has a twin in the environment, named below it: FLATRUN_ and the name, else APPTAINER_ and the name, else SINGULARITY_ and the name. The option itself is stronger.\n")
+	b.WriteString(".SH EXIT STATUS\nThat of the command; 255 if it could not be started, with a line on standard error that begins with FATAL:; 1 for a wrong command line.\n")
+	return b.String()
+}
+
+func manVerb(p *program, v *verb) string {
+	var b strings.Builder
+	manHead(&b, "flatrun-"+v.name, strings.ToLower(v.short[:1])+v.short[1:])
+	fmt.Fprintf(&b, ".SH SYNOPSIS\n%s\n", roff(p.useLine(v)))
+	if v.long != "" {
+		fmt.Fprintf(&b, ".SH DESCRIPTION\n%s\n", strings.ReplaceAll(roff(v.long), "\n\n", "\n.PP\n"))
+	}
+	for _, child := range v.verbs {
+		fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", roff(child.name), roff(child.short))
+	}
+	if v.verbs == nil {
+		b.WriteString(".SH OPTIONS\n")
+		manFlags(&b, p.verbFlags(v, &options{}))
+	}
+	if v.examples != "" {
+		fmt.Fprintf(&b, ".SH EXAMPLES\n.nf\n%s\n.fi\n", roff(strings.ReplaceAll(v.examples, "{}", "flatrun")))
+	}
+	b.WriteString(".SH SEE ALSO\n.BR flatrun (1)\n")
+	return b.String()
+}
+
+func manHead(b *strings.Builder, name, what string) {
+	fmt.Fprintf(b, ".TH %s 1 \"\" \"flatrun %s\"\n.SH NAME\n%s \\- %s\n", strings.ToUpper(name), version, name, roff(what))
+}
+
+func manFlags(b *strings.Builder, table []flag) {
+	for _, f := range table {
+		if f.hidden {
+			continue
+		}
+		name := `\-\-` + roff(f.name)
+		if f.short != "" {
+			name = `\-` + f.short + ", " + name
+		}
+		if f.arg != "" {
+			name += " <" + roff(f.arg) + ">"
+		}
+		fmt.Fprintf(b, ".TP\n.B %s\n%s.\n", name, roff(f.help))
+		if len(f.twins) > 0 {
+			fmt.Fprintf(b, "(%s)\n", strings.Join(f.twins, ", "))
+		}
+	}
+}
+
+// roff keeps text from being taken for requests.
+func roff(s string) string {
+	s = strings.ReplaceAll(s, `\`, `\e`)
+	s = strings.ReplaceAll(s, "-", `\-`)
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
+			lines[i] = `\&` + line
+		}
+	}
+	return strings.Join(lines, "\n")
+}

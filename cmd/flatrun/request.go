@@ -1,0 +1,260 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/flatrun/flatrun/runtime"
+	"github.com/flatrun/flatrun/runtime/singularity"
+)
+
+// request translates the flags into what the runtime is asked for.
+func (c *container) request() (*runtime.Request, error) {
+	o := c.options
+	r := &runtime.Request{
+		Image:   runtime.Image{Path: c.image.Root, Name: c.arg},
+		Scratch: o.Scratch, Cwd: o.Dir, Contain: o.Contain, NoMount: o.NoMount, CVMFS: c.cvmfs(),
+		Writable: o.Writable, WritableTmpfs: o.WritableTmpfs && !o.Writable,
+		Namespaces: runtime.Namespaces{PID: o.PID, IPC: o.IPC, UTS: o.UTS, Net: o.Net, Fakeroot: o.Fakeroot},
+		NoInit:     o.NoInit, Hostname: o.Hostname,
+		Privileges: runtime.Privileges{Keep: o.KeepPrivs, AllowSetuid: o.AllowSetuid},
+	}
+	if o.Writable && o.WritableTmpfs {
+		c.log.warnf("Disabling --writable-tmpfs flag, mutually exclusive with --writable")
+	}
+	for _, b := range c.binds {
+		r.Binds = append(r.Binds, b.Bind)
+	}
+	if o.NoUmask {
+		mask := uint32(0o022)
+		r.Umask = &mask
+	}
+	for _, step := range []func(*runtime.Request) error{c.placeHome, c.placeWorkdir, c.placeOverlays, c.placeSecurity, c.placeNames} {
+		if err := step(r); err != nil {
+			return nil, err
+		}
+	}
+	c.noteUnknownMounts()
+	if r.Cwd == "" && o.Contain {
+		r.Cwd = c.homeInside(r)
+	}
+	return r, nil
+}
+
+// cvmfs are the directories shown at /cvmfs: the session's repositories before
+// the host's.
+func (c *container) cvmfs() []string {
+	var dirs []string
+	if c.state.Session != nil {
+		dirs = append(dirs, filepath.Join(c.state.Session.Dir, "cvmfs"))
+	}
+	if _, err := os.Lstat("/cvmfs"); err == nil {
+		dirs = append(dirs, "/cvmfs")
+	}
+	return dirs
+}
+
+// placeHome reads --home and --no-home.
+func (c *container) placeHome(r *runtime.Request) error {
+	o := c.options
+	r.Home.None = o.NoHome
+	if !o.HomeGiven {
+		return nil
+	}
+	source, target, both := strings.Cut(o.Home, ":")
+	if strings.Contains(target, ":") {
+		return fatal("home argument has incorrect number of elements: %d", strings.Count(o.Home, ":")+1)
+	}
+	abs, err := filepath.Abs(source)
+	if err != nil || source == "" {
+		return fatal("home directory %q: give an existing directory, or src:dest", o.Home)
+	}
+	if !both || target == "" {
+		target = abs
+	}
+	if !filepath.IsAbs(target) {
+		return fatal("home directory %s must be an absolute path in the container", target)
+	}
+	r.Home.Source, r.Home.Target = abs, target
+	return nil
+}
+
+// placeWorkdir reads --workdir and --scratch.
+func (c *container) placeWorkdir(r *runtime.Request) error {
+	for i, dir := range r.Scratch {
+		if !filepath.IsAbs(dir) {
+			r.Scratch[i] = "/" + dir
+		}
+	}
+	if c.options.Workdir == "" {
+		return nil
+	}
+	dir, err := filepath.Abs(c.options.Workdir)
+	if err != nil {
+		return fatal("workdir %s: %w", c.options.Workdir, err)
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return fatal("workdir %s is not an existing directory: make it, or leave out --workdir", c.options.Workdir)
+	}
+	r.Workdir = dir
+	return nil
+}
+
+// placeOverlays reads --overlay DIR[:ro].
+func (c *container) placeOverlays(r *runtime.Request) error {
+	for _, text := range c.options.Overlay {
+		dir, readOnly := strings.CutSuffix(text, ":ro")
+		if !readOnly {
+			dir = strings.TrimSuffix(dir, ":rw")
+		}
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return fatal("overlay %s: %w", text, err)
+		}
+		info, err := os.Stat(abs)
+		switch {
+		case err != nil:
+			return fatal("while opening overlay %s: %w: make the directory first", dir, err.(*os.PathError).Err)
+		case !info.IsDir():
+			return fatal("overlay %s is a file: overlay images are not supported, use a directory", dir)
+		}
+		r.Overlays = append(r.Overlays, runtime.Overlay{Path: abs, ReadOnly: readOnly})
+	}
+	return nil
+}
+
+// placeSecurity reads --security.
+func (c *container) placeSecurity(r *runtime.Request) error {
+	for _, text := range c.options.Security {
+		name, value, _ := strings.Cut(text, ":")
+		switch name {
+		case "seccomp":
+			profile, err := readSeccomp(value)
+			if err != nil {
+				return err
+			}
+			r.Seccomp.Profile = profile
+		case "uid", "gid":
+			return fatal("%s security feature requires root privileges: use --fakeroot to appear as root", name)
+		case "apparmor", "selinux":
+			return fatal("--security %s: labels are not set for containers: leave it out, the caller's own confinement stays in force", name)
+		default:
+			return fatal("--security %s: not known: use seccomp:FILE", text)
+		}
+	}
+	return nil
+}
+
+// readSeccomp reads a profile in the format of the OCI runtime specification.
+func readSeccomp(file string) (*specs.LinuxSeccomp, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fatal("seccomp profile %s: %w", file, err.(*os.PathError).Err)
+	}
+	profile := &specs.LinuxSeccomp{}
+	if err := json.Unmarshal(data, profile); err != nil {
+		return nil, fatal("seccomp profile %s: %w", file, err)
+	}
+	return profile, nil
+}
+
+// placeNames reads --dns.
+func (c *container) placeNames(r *runtime.Request) error {
+	if c.options.DNS == "" {
+		return nil
+	}
+	var text strings.Builder
+	for server := range strings.SplitSeq(c.options.DNS, ",") {
+		if server = strings.TrimSpace(server); server != "" {
+			fmt.Fprintf(&text, "nameserver %s\n", server)
+		}
+	}
+	r.Files = append(r.Files, runtime.File{Target: "/etc/resolv.conf", Content: text.String()})
+	return nil
+}
+
+// noteUnknownMounts warns about names that --no-mount does not know.
+func (c *container) noteUnknownMounts() {
+	known := []string{"proc", "sys", "dev", "devpts", "home", "tmp", "hostfs", "cwd", "bind-paths", "cvmfs"}
+	for _, name := range c.options.NoMount {
+		if !filepath.IsAbs(name) && !slices.Contains(known, name) {
+			c.log.warnf("Ignoring unknown mount type '%s'", name)
+		}
+	}
+}
+
+// checkPrivileges refuses what needs root, in Apptainer's words.
+func (c *container) checkPrivileges() error {
+	o := c.options
+	if os.Getuid() == 0 || o.Fakeroot {
+		return nil
+	}
+	switch {
+	case o.KeepPrivs:
+		return fatal("--keep-privs requires root privileges")
+	case o.AllowSetuid:
+		return fatal("--allow-setuid requires root privileges")
+	case o.AddCaps != "":
+		return fatal("not authorized to add capability: %s: use --fakeroot, which has all of them within the container", o.AddCaps)
+	}
+	return nil
+}
+
+// checkNetwork understands --net and --network.
+func (c *container) checkNetwork() error {
+	o := c.options
+	switch o.Network {
+	case "", "none":
+		if o.Network == "none" && !o.Net {
+			c.log.infof("Setting --net (required by --network)")
+			o.Net = true
+		}
+	case "host":
+		o.Net = false
+	default:
+		return fatal("network %q needs root to set up: users can only use --network none or --network host", o.Network)
+	}
+	return nil
+}
+
+// dropCapabilities applies --no-privs and --drop-caps to a root of --fakeroot;
+// other users have no capabilities after the start anyway.
+func (c *container) dropCapabilities(spec *specs.Spec) {
+	if c.options.NoPrivs || strings.EqualFold(c.options.DropCaps, "all") {
+		spec.Process.Capabilities = &specs.LinuxCapabilities{}
+	} else if c.options.DropCaps != "" && spec.Process.Capabilities == nil {
+		c.log.warnf("--drop-caps %s: single capabilities are not dropped: use --no-privs to drop all of them", c.options.DropCaps)
+	}
+}
+
+// timeout is how long environment scripts may take.
+func (o *options) timeout() (time.Duration, error) {
+	if o.ScriptTimeout == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(o.ScriptTimeout)
+	if err != nil || d <= 0 {
+		return 0, fatal("--runscript-timeout %q: give a time such as 30s or 2m", o.ScriptTimeout)
+	}
+	return d, nil
+}
+
+// readEnvFiles reads the files of --env-file.
+func (o *options) readEnvFiles() ([]singularity.EnvFile, error) {
+	var files []singularity.EnvFile
+	for _, name := range o.EnvFile {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fatal("could not read %q environment file: %w", name, err.(*os.PathError).Err)
+		}
+		files = append(files, singularity.EnvFile{Name: name, Text: text})
+	}
+	return files, nil
+}

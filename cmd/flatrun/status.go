@@ -1,0 +1,113 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/flatrun/flatrun/mount/enter"
+)
+
+// runStatus shows the user's sessions and mounts on this host.
+func runStatus(p *program, o *options, _ []string) error {
+	list, err := p.statuses()
+	if err != nil {
+		return err
+	}
+	if o.List {
+		text, err := json.MarshalIndent(list, "", "  ")
+		if err != nil {
+			return err
+		}
+		return p.print(string(text) + "\n")
+	}
+	if len(list) == 0 {
+		return p.print("no session is running and no repository is mounted by flatrun\n")
+	}
+	var b strings.Builder
+	for i, s := range list {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		writeStatus(&b, s)
+	}
+	return p.print(b.String())
+}
+
+// statuses asks every session that lives beside the one of this call.
+func (p *program) statuses() ([]enter.Status, error) {
+	dir, err := enter.SessionDir(p.config)
+	if err != nil {
+		return nil, err
+	}
+	dirs, err := filepath.Glob(filepath.Join(filepath.Dir(dir), "*"))
+	if err != nil {
+		return nil, err
+	}
+	list := []enter.Status{}
+	for _, dir := range dirs {
+		s, err := enter.Dial(dir)
+		if errors.Is(err, enter.ErrNoSession) {
+			continue
+		}
+		if err != nil {
+			p.log.debugf("session %s: %s", dir, err)
+			continue
+		}
+		status, err := s.Status()
+		s.Close()
+		if err != nil {
+			p.log.warnf("session %s: %s", dir, err)
+			continue
+		}
+		list = append(list, status)
+	}
+	return list, nil
+}
+
+// writeStatus describes one session in lines of "what: value".
+func writeStatus(b *strings.Builder, s enter.Status) {
+	kind := "session"
+	if s.Host {
+		kind = "mount"
+	}
+	fmt.Fprintf(b, "%s %s, process %d, since %s\n", kind, s.Key, s.PID, s.Started.Local().Format(time.DateTime))
+	if !s.Host {
+		fmt.Fprintf(b, "  in use by   %d processes, %d connections; ends %s after the last\n", s.Users, s.Clients, s.Idle)
+	}
+	for _, m := range s.Mounts {
+		fmt.Fprintf(b, "  repository  %s revision %d of %s", m.FQRN, m.Revision, m.Published.Local().Format(time.DateTime))
+		if m.Tag != "" {
+			fmt.Fprintf(b, " (tag %s)", m.Tag)
+		}
+		fmt.Fprintf(b, "\n    mounted at  %s\n    server      %s\n    proxy       %s\n", m.Mountpath, m.Server, m.Proxy)
+		fmt.Fprintf(b, "    fetched     %d objects, %s; %d found in the cache\n", m.Fetched, size(m.Bytes), m.Hits)
+		if m.Offline != "" {
+			fmt.Fprintf(b, "    offline     %s\n", m.Offline)
+		}
+	}
+	limit := "no limit"
+	if s.Cache.Limit > 0 {
+		limit = "of " + size(s.Cache.Limit)
+	}
+	fmt.Fprintf(b, "  cache       %s: %s in %d objects, %s\n", s.Cache.Dir, size(s.Cache.Bytes), s.Cache.Objects, limit)
+	for _, e := range s.Errors {
+		fmt.Fprintf(b, "  error       %s\n", e)
+	}
+}
+
+// size writes a number of bytes with three digits.
+func size(n int64) string {
+	units := [...]string{"B", "kB", "MB", "GB", "TB", "PB"}
+	f, i := float64(n), 0
+	for f >= 999.5 && i < len(units)-1 {
+		f, i = f/1000, i+1
+	}
+	if i == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.3g %s", f, units[i])
+}

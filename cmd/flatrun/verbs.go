@@ -1,0 +1,101 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/flatrun/flatrun/unpacked/near"
+)
+
+// verb is one command of the program.
+type verb struct {
+	name     string
+	aliases  []string
+	parent   string // group the verb was found in, e.g. "config"
+	operands string // what follows the flags, as the help shows it
+	short    string // one line
+	long     string // paragraphs of the help and of the man page
+	examples string // lines that work when pasted
+	min, max int    // number of operands; max -1 is any number
+	flags    func(*options) []flag
+	run      func(p *program, o *options, args []string) error
+	verbs    []verb // a group of verbs rather than one
+	refuse   string // a verb of Apptainer's that cannot work here, and what to do
+	hidden   bool
+}
+
+func (v *verb) path() string {
+	if v.parent != "" {
+		return v.parent + " " + v.name
+	}
+	return v.name
+}
+
+func (v *verb) named(name string) bool {
+	for _, a := range v.aliases {
+		if a == name {
+			return true
+		}
+	}
+	return v.name == name
+}
+
+// verbs is the list of all verbs, in the order of the help.
+func verbs() []verb {
+	list := containerVerbs()
+	list = append(list, imageVerbs()...)
+	list = append(list, repositoryVerbs()...)
+	list = append(list, hostVerbs()...)
+	return append(list, foreignVerbs()...)
+}
+
+func findVerb(name string) *verb {
+	for _, v := range verbs() {
+		if v.named(name) {
+			return &v
+		}
+	}
+	return nil
+}
+
+// unknownVerb names the verb that was probably meant.
+func unknownVerb(name string) error {
+	var names []string
+	for _, v := range verbs() {
+		if !v.hidden {
+			names = append(names, v.name)
+		}
+	}
+	reason := fmt.Sprintf("unknown command %q", name)
+	if close := near.Matches(name, names, 1); len(close) > 0 {
+		reason += fmt.Sprintf("; did you mean %q?", close[0])
+	}
+	return usageError{reason: reason}
+}
+
+// foreignVerbs are Apptainer's that make, fetch or sign image files.
+func foreignVerbs() []verb {
+	const (
+		files   = "image files are not supported; publish the image in a CVMFS repository with flathub, then run it from there"
+		nothing = "there is no cache of image files; see flatrun status for the cache of repository objects"
+	)
+	list := []verb{
+		{name: "build", refuse: files}, {name: "pull", refuse: files}, {name: "push", refuse: files},
+		{name: "sif", refuse: files}, {name: "siftool", refuse: files}, {name: "data", refuse: files},
+		{name: "search", refuse: "library search is not supported; see flatrun images"},
+		{name: "delete", refuse: files}, {name: "cache", refuse: nothing},
+		{name: "key", refuse: "image files are not signed here: a repository's signature is checked on every mount"},
+		{name: "sign", refuse: "image files are not signed here: a repository's signature is checked on every mount"},
+		{name: "verify", refuse: "image files are not signed here: a repository's signature is checked on every mount"},
+		{name: "keyserver", refuse: "image files are not signed here: a repository's signature is checked on every mount"},
+		{name: "remote", refuse: "there are no remote services; repositories are configured in config.yaml"},
+		{name: "registry", refuse: "no registry is asked at start; flathub logs in when it converts images"},
+		{name: "overlay", refuse: "overlay images are not supported; use --overlay with a directory"},
+		{name: "plugin", refuse: "there are no plug-ins"},
+		{name: "checkpoint", refuse: "checkpoints are not supported; use the batch system's"},
+		{name: "capability", refuse: "no capabilities are granted to users; within their own namespace --fakeroot has them all"},
+	}
+	for i := range list {
+		list[i].hidden, list[i].max = true, -1
+	}
+	return list
+}

@@ -1,0 +1,115 @@
+package main
+
+// containerVerbs run something in an image.
+func containerVerbs() []verb {
+	shell := func(o *options) []flag { return append(containerFlags(o), shellFlags(o)...) }
+	return []verb{
+		{
+			name: "exec", operands: "IMAGE COMMAND [ARG...]", min: 2, max: -1, flags: containerFlags, run: runExec,
+			short: "Run a command in an image",
+			long:  imageHelp + "\n\nWhat follows IMAGE belongs to the command. Its exit code is passed on; 255 and a line that starts with FATAL: mean that it could not be started.",
+			examples: `{} exec /cvmfs/unpacked.cern.ch/registry.hub.docker.com/library/debian:12 cat /etc/os-release
+{} exec --bind /data:/mnt:ro --pwd /mnt registry.example.org/library/python:3.12 python3 -V
+{} exec --cleanenv --contain ./rootfs /bin/sh -c 'echo $HOME'`,
+		},
+		{
+			name: "run", operands: "IMAGE [ARG...]", min: 1, max: -1, flags: containerFlags, run: runRun,
+			short: "Run what the image was made for",
+			long:  "Starts the image's run script, or the entry point and command of its OCI configuration, or /bin/sh where it has none.\n\n" + imageHelp,
+			examples: `{} run registry.example.org/library/hello:latest
+{} run --env DEBUG=1 ./rootfs --flag-of-the-program`,
+		},
+		{
+			name: "shell", operands: "IMAGE", min: 1, max: -1, flags: shell, run: runShell,
+			short: "Run an interactive shell in an image",
+			long:  "Starts $SINGULARITY_SHELL or the program of --shell, else bash, else sh, on your own terminal.\n\n" + imageHelp,
+			examples: `{} shell registry.example.org/library/debian:12
+{} shell --shell /bin/zsh --writable-tmpfs ./rootfs`,
+		},
+		{
+			name: "test", operands: "IMAGE [ARG...]", min: 1, max: -1, flags: containerFlags, run: runTest,
+			short:    "Run the image's own tests",
+			long:     "Starts the test script of the image. An image without one passes.\n\n" + imageHelp,
+			examples: `{} test ./rootfs`,
+		},
+		{
+			name: "instance", min: 0, max: -1, hidden: true,
+			short:  "Run containers in the background",
+			refuse: "instances are not supported yet; start the service within the job, for example with exec … &",
+		},
+	}
+}
+
+const imageHelp = "IMAGE is a directory, a path below /cvmfs (mounted or not), cvmfs://FQRN/path, or the name of an image that the configured repositories hold: registry/name:tag, docker://name:tag, or a digest."
+
+// imageVerbs look at an image without running it.
+func imageVerbs() []verb {
+	return []verb{
+		{
+			name: "inspect", operands: "IMAGE", min: 1, max: 1, flags: inspectFlags, run: runInspect,
+			short: "Show labels, scripts and environment of an image",
+			examples: `{} inspect registry.example.org/library/debian:12
+{} inspect --json --runscript ./rootfs`,
+		},
+		{
+			name: "run-help", operands: "IMAGE", min: 1, max: 1, run: runRunHelp,
+			flags: func(o *options) []flag {
+				return []flag{{name: "app", value: &o.App, arg: "name", help: "show the help of one application"}}
+			},
+			short:    "Show the help text of an image",
+			examples: `{} run-help ./rootfs`,
+		},
+	}
+}
+
+// repositoryVerbs deal with CVMFS repositories.
+func repositoryVerbs() []verb {
+	return []verb{
+		{
+			name: "mount", operands: "FQRN [DIR]", min: 1, max: 2, run: runMount,
+			short:    "Mount a repository for browsing",
+			long:     "Returns when the mount is usable. Without DIR it is mounted in the session only, where exec and shell see it below /cvmfs.",
+			examples: "{} mount unpacked.cern.ch ~/unpacked\n{} umount ~/unpacked",
+		},
+		{
+			name: "umount", aliases: []string{"unmount"}, operands: "DIR", min: 1, max: 1, run: runUmount,
+			short:    "Unmount a repository",
+			examples: "{} umount ~/unpacked",
+		},
+		{
+			name: "status", operands: "", min: 0, max: 0, run: runStatus,
+			flags: func(o *options) []flag {
+				return []flag{{name: "json", short: "j", value: &o.List, help: "print structured JSON"}}
+			},
+			short:    "Show sessions, mounts, cache, proxy and server in use",
+			examples: "{} status",
+		},
+	}
+}
+
+// hostVerbs are about this machine and this program.
+func hostVerbs() []verb {
+	return []verb{
+		{
+			name: "doctor", min: 0, max: 0, run: runDoctor,
+			flags: func(o *options) []flag {
+				return []flag{{name: "json", short: "j", value: &o.List, help: "print structured JSON"}}
+			},
+			short:    "Show what this host offers and what an administrator would do about the rest",
+			long:     "Ends with 1 when exec cannot work here.",
+			examples: "{} doctor",
+		},
+		{
+			name: "config", short: "Show the configuration",
+			verbs: []verb{{
+				name: "show", min: 0, max: 1, operands: "[FQRN]", run: runConfigShow,
+				short:    "Print each value with where it came from",
+				examples: "{} config show",
+			}},
+		},
+		{name: "version", min: 0, max: 0, run: runVersion, short: "Print the version", examples: "{} version"},
+		{name: "help", min: 0, max: -1, run: func(p *program, _ *options, args []string) error { return p.help(args) }, operands: "[COMMAND]", short: "Show help on a command", examples: "{} help exec"},
+		{name: "completion", min: 1, max: 1, hidden: true, refuse: "completion scripts are not written yet"},
+		{name: "man", operands: "DIR", min: 1, max: 1, hidden: true, run: runMan, short: "Write the man pages into a directory", examples: "{} man /usr/local/share/man/man1"},
+	}
+}
