@@ -53,6 +53,8 @@ type FS struct {
 	log      *slog.Logger
 	debug    bool
 
+	noCapabilities bool // file capabilities cannot be shown, see rootMapped
+
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	server atomic.Pointer[fuse.Server]

@@ -108,6 +108,7 @@ func (w logWriter) Write(line []byte) (int, error) {
 // Serve answers the requests of a mount that exists already, made by MountDirect or handed down by another process, until
 // it is gone or the descriptor fails. It takes fuseFD over and returns once the kernel's first request is answered.
 func (fs *FS) Serve(fuseFD int) error {
+	fs.noCapabilities = !rootMapped()
 	return fs.start("/dev/fd/"+strconv.Itoa(fuseFD), fs.options())
 }
 

@@ -108,3 +108,12 @@ func (w *testWriter) end() {
 	defer w.mu.Unlock()
 	w.over = true
 }
+
+// after answers a function that naps and tells whether the time is over.
+func after(d time.Duration) func() bool {
+	end := time.Now().Add(d)
+	return func() bool {
+		time.Sleep(10 * time.Millisecond)
+		return time.Now().After(end)
+	}
+}

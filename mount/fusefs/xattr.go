@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	iofs "io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 // the kind is there must be told without a query: the id says so.
 func (fs *FS) GetXAttr(cancel <-chan struct{}, in *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
 	defer fs.counters.count(opGetXAttr, time.Now())
-	if !magical(name) && !fs.hasXattrs(in.NodeId) {
+	if !magical(name) && !fs.hasXattrs(in.NodeId) || name == fileCapability && fs.noCapabilities {
 		return 0, fuse.ENODATA
 	}
 	var value []byte
@@ -42,8 +43,7 @@ func (fs *FS) ListXAttr(cancel <-chan struct{}, in *fuse.InHeader, dest []byte) 
 	path, err := fs.xattr(kernel(cancel, in.Pid), in.NodeId, func(ctx context.Context, rev *repo.Revision, n repo.Node) error {
 		names, err := rev.Xattrs(ctx, n)
 		for _, name := range names {
-			// Only the machine's root can read these, and other file systems hide them from all others.
-			if fs.uid == 0 || !strings.HasPrefix(name, "trusted.") {
+			if !fs.hidden(name) {
 				list = append(append(list, name...), 0)
 			}
 		}
@@ -53,6 +53,31 @@ func (fs *FS) ListXAttr(cancel <-chan struct{}, in *fuse.InHeader, dest []byte) 
 		return 0, fs.answer(opListXAttr, path, err)
 	}
 	return reply(list, dest)
+}
+
+// fileCapability is the attribute that holds a program's capabilities.
+const fileCapability = "security.capability"
+
+// hidden tells which attributes are not listed: those that only the machine's root can read, which other file systems hide
+// from all others, and those that the kernel would refuse to show.
+func (fs *FS) hidden(name string) bool {
+	return fs.uid != 0 && strings.HasPrefix(name, "trusted.") || name == fileCapability && fs.noCapabilities
+}
+
+// rootMapped tells whether the process's user namespace has a uid 0. A mount of a namespace without one cannot show file
+// capabilities: they belong to that namespace's root, and the kernel answers EOVERFLOW, on which overlayfs would refuse to
+// copy the file up.
+func rootMapped() bool {
+	uids, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return true
+	}
+	for line := range strings.Lines(string(uids)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "0" {
+			return true
+		}
+	}
+	return false
 }
 
 // magical tells whether an entry without attributes can have one of this name.
