@@ -177,6 +177,18 @@ func equalTrees(t testing.TB, got, want map[string]file) {
 	}
 }
 
+// check runs Check and reports what it finds.
+func (r *testRepo) check() {
+	r.t.Helper()
+	report, err := Check(context.Background(), r.s, CheckOptions{ReadOptions: ReadOptions{Options: r.o, Public: r.keys.Public}, Data: true, Tags: true})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, p := range report.Problems {
+		r.t.Errorf("check: %s", p)
+	}
+}
+
 const testTime = 1700000000
 
 // items turns a tree into a stream for tx.Replace, ingesting its files. Files

@@ -37,4 +37,5 @@ func TestPublishIsRead(t *testing.T) {
 		t.Errorf("root has link count %d, want 3", root.links)
 	}
 	equalTrees(t, r.read(""), want)
+	r.check()
 }

@@ -1,0 +1,246 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/zlib"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flatrun/flatrun/mount/cas"
+	"github.com/flatrun/flatrun/mount/catalog"
+	"github.com/flatrun/flatrun/mount/repo"
+)
+
+// CheckOptions say how thorough a check is.
+type CheckOptions struct {
+	ReadOptions
+	Data bool // read every object and compute its hash; else only look whether it is there
+	Tags bool // also the revisions that tags name, not the head alone
+	// Progress is told the number of entries and objects so far; nil: nobody.
+	Progress func(entries, objects int64)
+}
+
+// Report is what a check found.
+type Report struct {
+	Revision                            uint64
+	Catalogs, Entries, Objects, Missing int64
+	Bytes                               int64 // of the objects as stored
+	Problems                            []string
+}
+
+// maxProblems is how many problems are described; more are only counted.
+const maxProblems = 1000
+
+// Check verifies a repository: signatures, head, every catalog of the head's
+// tree with all its statistics, and every object. What it finds is in the
+// report; its error tells that it could not go on.
+func Check(ctx context.Context, s Storage, o CheckOptions) (*Report, error) {
+	c := &checker{s: s, o: o, seen: map[cas.Object]bool{}, catalogs: map[cas.Hash]catalog.Statistics{}}
+	v, err := openView(ctx, s, o.ReadOptions)
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	c.v = v
+	m := v.rev.Manifest()
+	c.report.Revision = m.Revision
+	c.objects, ctx = errgroup.WithContext(ctx)
+	c.objects.SetLimit(2 * runtime.GOMAXPROCS(0))
+	err = c.all(ctx, m)
+	if werr := c.objects.Wait(); err == nil {
+		err = werr
+	}
+	c.report.Objects, c.report.Bytes, c.report.Missing = c.done.Load(), c.bytes.Load(), c.missing.Load()
+	return &c.report, err
+}
+
+// checker collects what is wrong.
+type checker struct {
+	s       Storage
+	o       CheckOptions
+	v       *view
+	objects *errgroup.Group
+	seen    map[cas.Object]bool // objects handed to the workers
+	// catalogs holds what a checked catalog counts, with all below it.
+	catalogs map[cas.Hash]catalog.Statistics
+
+	done, bytes, missing atomic.Int64
+	mu                   sync.Mutex
+	problems             int
+	report               Report
+}
+
+func (c *checker) problem(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.problems++
+	switch {
+	case c.problems <= maxProblems:
+		c.report.Problems = append(c.report.Problems, fmt.Sprintf(format, args...))
+	case c.problems == maxProblems+1:
+		c.report.Problems = append(c.report.Problems, "and more")
+	}
+}
+
+// all checks the head and the trees.
+func (c *checker) all(ctx context.Context, m *repo.Manifest) error {
+	history, err := c.head(ctx, m)
+	if err != nil {
+		return err
+	}
+	if err := c.tree(ctx, m.Root, m.RootSize); err != nil || !c.o.Tags || history == nil {
+		return err
+	}
+	for _, t := range history.Tags {
+		if err := c.tree(ctx, t.Hash, t.Size); err != nil {
+			return fmt.Errorf("tag %s: %w", t.Name, err)
+		}
+	}
+	return nil
+}
+
+// head checks what the manifest names besides the root catalog, and returns
+// the tags.
+func (c *checker) head(ctx context.Context, m *repo.Manifest) (*catalog.History, error) {
+	for _, o := range []cas.Object{
+		{Hash: m.Certificate, Suffix: cas.CertificateSuffix, Size: -1}, {Hash: m.History, Suffix: cas.HistorySuffix, Size: -1},
+		{Hash: m.Metainfo, Suffix: cas.MetainfoSuffix, Size: -1},
+	} {
+		if !o.Hash.IsZero() {
+			c.object(ctx, "manifest", o)
+		}
+	}
+	if err := c.reflog(ctx, m); err != nil {
+		return nil, err
+	}
+	history, err := readHistory(ctx, c.s, m, c.v.scratch)
+	if err != nil {
+		c.problem("tags: %v", err)
+		return nil, nil
+	}
+	if history.FQRN != m.Name {
+		c.problem("tags: they are those of %q", history.FQRN)
+	}
+	for _, t := range history.Tags {
+		_, ok, err := c.s.Has(ctx, cas.Object{Hash: t.Hash, Suffix: cas.CatalogSuffix}.Name())
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			c.problem("tag %s: its root catalog %s is missing", t.Name, t.Hash)
+		}
+	}
+	return history, nil
+}
+
+func (c *checker) reflog(ctx context.Context, m *repo.Manifest) error {
+	if m.Reflog.IsZero() {
+		return nil
+	}
+	rc, err := c.s.Get(ctx, reflogName)
+	if errors.Is(err, fs.ErrNotExist) {
+		c.problem("reflog: missing")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	sum := m.Reflog.Algorithm().New()
+	_, err = io.Copy(sum, rc)
+	if err := errors.Join(err, rc.Close()); err != nil {
+		return fmt.Errorf("read reflog: %w", err)
+	}
+	if got, err := cas.NewHash(m.Reflog.Algorithm(), sum.Sum(nil)); err != nil || got != m.Reflog {
+		c.problem("reflog: its hash is %s, the manifest says %s", got, m.Reflog)
+	}
+	log, err := readReflog(ctx, c.s, c.v.scratch)
+	if err != nil {
+		c.problem("reflog: %v", err)
+		return nil
+	}
+	have := map[cas.Hash]bool{}
+	for _, r := range log.Refs {
+		have[r.Hash] = true
+	}
+	for name, h := range map[string]cas.Hash{"root catalog": m.Root, "certificate": m.Certificate, "tags": m.History, "metainfo": m.Metainfo} {
+		if !h.IsZero() && !have[h] {
+			c.problem("reflog: the %s %s is not in it", name, h)
+		}
+	}
+	return nil
+}
+
+// object has a worker check an object, once.
+func (c *checker) object(ctx context.Context, of string, o cas.Object) {
+	key := cas.Object{Hash: o.Hash, Suffix: o.Suffix, Compression: o.Compression}
+	if c.seen[key] {
+		return
+	}
+	c.seen[key] = true
+	c.objects.Go(func() error {
+		size, ok, err := c.s.Has(ctx, o.Name())
+		switch {
+		case err != nil:
+			return err
+		case !ok:
+			c.missing.Add(1)
+			c.problem("%s: its object %s is missing", display(of), o.Name())
+			return nil
+		}
+		c.done.Add(1)
+		c.bytes.Add(size)
+		if !c.o.Data {
+			return nil
+		}
+		if err := verifyObject(ctx, c.s, o); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			c.problem("%s: its object %s: %v", display(of), o.Name(), err)
+		}
+		return nil
+	})
+}
+
+// verifyObject reads an object as it is stored, whatever its size, and compares
+// hash and size.
+func verifyObject(ctx context.Context, s Storage, o cas.Object) (err error) {
+	rc, err := s.Get(ctx, o.Name())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rc.Close()) }()
+	sum := o.Hash.Algorithm().New()
+	stored := io.TeeReader(rc, sum)
+	var plain io.Reader = stored
+	if o.Compression == cas.Zlib {
+		if plain, err = zlib.NewReader(stored); err != nil {
+			return fmt.Errorf("decompress: %w", err)
+		}
+	}
+	limit := o.Size
+	if limit < 0 {
+		limit = cas.MaxUnknownSize
+	}
+	n, err := io.Copy(io.Discard, io.LimitReader(plain, limit+1))
+	if err != nil {
+		return fmt.Errorf("decompress: %w", err)
+	}
+	if _, err := io.Copy(io.Discard, stored); err != nil {
+		return err
+	}
+	if got, err := cas.NewHash(o.Hash.Algorithm(), sum.Sum(nil)); err != nil || got != o.Hash {
+		return fmt.Errorf("%w: its hash is %s", cas.ErrCorrupt, got)
+	}
+	if n > limit || o.Size >= 0 && n != o.Size {
+		return fmt.Errorf("%w: it holds %d bytes, its entry says %d", cas.ErrCorrupt, n, o.Size)
+	}
+	return nil
+}
