@@ -167,7 +167,7 @@ int enter_plain_directory(const char *image)
 	char path[PATH_MAX];
 	struct stat st, above;
 
-	if (image[0] != '/' && strncmp(image, "./", 2) && strncmp(image, "../", 3) && strcmp(image, ".") && strcmp(image, ".."))
+	if (!*image || strstr(image, "://"))
 		return 0;
 	/* The final "/." makes an automounter act, which stat(2) of the name alone does not. */
 	if ((size_t)snprintf(path, sizeof path, "%s/.", image) >= sizeof path || stat(path, &st))

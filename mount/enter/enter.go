@@ -102,8 +102,8 @@ func Current() State { return current() }
 // Satisfies reports whether a process in this state can run what p asks for without Reexec.
 func (s State) Satisfies(p Plan) bool { return satisfies(s, p) }
 
-// PlainDirectory reports whether image names an existing directory by path: it is absolute or begins with ./ or ../
-// (or is . or ..). Below /cvmfs/FQRN it must lie in a mounted file system. Such an image needs no session.
+// PlainDirectory reports whether image is the path of an existing directory. Below /cvmfs/FQRN it must lie in a mounted
+// file system. Such an image needs no session.
 func PlainDirectory(image string) bool { return plainDirectory(image) }
 
 // FlagKind tells what the constructor knows of a flag of the container verbs, by its long name: whether it has a

@@ -29,14 +29,20 @@ static const struct { const char *name, *job, *step; } batch[] = {
 	{ "flux", "FLUX_JOB_ID", NULL },
 };
 
-/* FNV-1a: short, and nothing here must withstand an adversary, as the directory is the user's own. */
-static uint64_t hash(const char *s)
-{
-	uint64_t h = 0xcbf29ce484222325u;
+/* What else makes a configuration another one: config.Overrides, and where the user's file lies. A test compares. */
+static const char *const overrides[] = {
+	"FLATRUN_CACHE_DIR", "FLATRUN_CACHE_LIMIT", "FLATRUN_CACHE_LOWER", "FLATRUN_SESSION_IDLE", "FLATRUN_DEFAULT_REGISTRY",
+	"FLATRUN_SEARCH", "FLATRUN_HTTP_PROXY", "FLATRUN_FALLBACK_PROXY", "FLATRUN_TIMEOUT", "FLATRUN_DEADLINE",
+	"FLATRUN_CA_BUNDLE", "FLATRUN_NATIVE", "FLATRUN_CVMFS_DIR", "FLATRUN_PREFETCH", "XDG_CONFIG_HOME",
+};
 
+/* FNV-1a: short, and nothing here must withstand an adversary, as the directory is the user's own. */
+#define HASH_START 0xcbf29ce484222325u
+static uint64_t hash(uint64_t h, const char *s)
+{
 	for (; *s; s++)
 		h = (h ^ (unsigned char)*s) * 0x100000001b3u;
-	return h;
+	return (h ^ '\n') * 0x100000001b3u;
 }
 
 static void append(char *out, size_t size, const char *word)
@@ -48,10 +54,9 @@ static void append(char *out, size_t size, const char *word)
 	out[n] = 0;
 }
 
-static void append_hash(char *out, size_t size, const char *text)
+static void append_hash(char *out, size_t size, uint64_t h)
 {
 	char hex[16];
-	uint64_t h = hash(text);
 
 	snprintf(hex, sizeof hex, "-%08x", (unsigned)(h ^ h >> 32));
 	append(out, size, hex);
@@ -73,7 +78,7 @@ static void session_key(const char *config, char *out, size_t size)
 		append(out, size, "-");
 		append(out, size, job);
 		if (step && *step == '/') {
-			append_hash(out, size, step);
+			append_hash(out, size, hash(HASH_START, step));
 		} else if (step) {
 			append(out, size, ".");
 			append(out, size, step);
@@ -86,8 +91,16 @@ static void session_key(const char *config, char *out, size_t size)
 		snprintf(ns, sizeof ns, "-u%lu", (unsigned long)st.st_ino);
 		append(out, size, ns);
 	}
+	uint64_t h = HASH_START;
 	if (config && *config)
-		append_hash(out, size, realpath(config, real) ? real : config);
+		h = hash(h, realpath(config, real) ? real : config);
+	for (size_t i = 0; i < sizeof overrides / sizeof *overrides; i++) {
+		const char *value = getenv(overrides[i]);
+		if (value && *value)
+			h = hash(hash(h, overrides[i]), value);
+	}
+	if (h != HASH_START)
+		append_hash(out, size, h);
 }
 
 static int is_ours(const struct stat *st)

@@ -63,7 +63,7 @@ func findProgram(given string) (string, error) {
 // session removes its directory at its end, with the lock held, so after waiting the path may lead to another one.
 func lockDir(ctx context.Context, dir string) (*os.File, error) {
 	for {
-		if err := makeDir(dir); err != nil {
+		if err := MakeDir(dir); err != nil {
 			return nil, err
 		}
 		f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
@@ -100,9 +100,9 @@ func flock(ctx context.Context, f *os.File) error {
 	}
 }
 
-// makeDir makes the session's directory and the one above it, which must be ours alone: in /tmp anybody may have put
+// MakeDir makes the session's directory and the one above it, which must be ours alone: in /tmp anybody may have put
 // something of that name there.
-func makeDir(dir string) error {
+func MakeDir(dir string) error {
 	for _, d := range []string{filepath.Dir(dir), dir} {
 		if err := os.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("make the session's directory: %w", err)

@@ -35,7 +35,7 @@ func current() State {
 		return s
 	}
 	if s.Kind == Joined {
-		joined.once.Do(func() { 
+		joined.once.Do(func() {
 			joined.session = newSession(int(c.conn), s.Dir)
 			if c.asked != 0 {
 				joined.session.asked = C.GoString(c.image)

@@ -32,8 +32,9 @@ type MountStatus struct {
 	Fetched   int64             `json:"fetched_objects"`
 	Bytes     int64             `json:"fetched_bytes"`
 	Hits      int64             `json:"cache_hits"`
-	Requests  map[string]uint64 `json:"requests"`          // FUSE requests by kind
-	Offline   string            `json:"offline,omitempty"` // why no newer revision could be looked for
+	Requests  map[string]uint64 `json:"requests"`           // FUSE requests by kind
+	Offline   string            `json:"offline,omitempty"`  // why no newer revision could be looked for
+	Failures  []string          `json:"failures,omitempty"` // file system requests that failed, the newest last
 }
 
 // CacheStatus is the use of the object cache on disk.

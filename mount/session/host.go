@@ -1,0 +1,148 @@
+package session
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/flatrun/flatrun/mount/config"
+	"github.com/flatrun/flatrun/mount/enter"
+)
+
+// HostConfig is one repository mounted for browsing, where every process of the user sees it.
+type HostConfig struct {
+	FQRN     string
+	Dir      string // mount point, an existing directory
+	Settings *config.Config
+	Log      *slog.Logger // nil discards
+}
+
+// hostMount is such a mount.
+type hostMount struct {
+	cfg     HostConfig
+	home    string // directory of its socket
+	caches  caches
+	served  *served
+	errors  journal
+	started time.Time
+}
+
+// Mount mounts the repository by fusermount3, calls ready, and serves until the mount is gone or ctx is done.
+func Mount(ctx context.Context, cfg HostConfig, ready func()) error {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	m := &hostMount{cfg: cfg, started: time.Now()}
+	settings, err := cfg.Settings.Repository(cfg.FQRN)
+	if err != nil {
+		return err
+	}
+	if m.caches, err = openCaches(cfg.Settings, cfg.Log); err != nil {
+		return err
+	}
+	if m.served, err = openServed(ctx, settings, m.caches, cfg.Log); err != nil {
+		return err
+	}
+	defer m.served.close()
+	if err := m.served.fs.MountHelper(cfg.Dir); err != nil {
+		return fmt.Errorf("repository %s: %w", cfg.FQRN, err)
+	}
+	m.served.path = cfg.Dir
+	m.served.follow(m.report)
+	listener, err := m.listen()
+	if err != nil {
+		return errors.Join(err, m.served.fs.Unmount())
+	}
+	go acceptAll(listener, m.report, m.serve)
+	ready()
+	m.wait(ctx)
+	listener.Close()
+	return errors.Join(remove(filepath.Join(m.home, "socket")), remove(m.home))
+}
+
+// wait returns when the mount is gone, which umount(8) or ctx may cause. A mount in use cannot be taken away: then the
+// server stays, as its end would leave a dead mount behind.
+func (m *hostMount) wait(ctx context.Context) {
+	for {
+		select {
+		case <-m.served.fs.Gone():
+			return
+		case <-ctx.Done():
+		}
+		if err := m.served.fs.Unmount(); err != nil {
+			m.report(fmt.Errorf("unmount %s: %w", m.cfg.Dir, err))
+		}
+		select {
+		case <-m.served.fs.Gone():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (m *hostMount) report(err error) {
+	m.errors.add(err)
+	m.cfg.Log.Warn("mount", "error", err)
+}
+
+// listen makes the socket by which status finds the mount, in a directory beside those of sessions.
+func (m *hostMount) listen() (*net.UnixListener, error) {
+	base, err := BaseDir()
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte(m.cfg.Dir))
+	m.home = filepath.Join(base, fmt.Sprintf("mount-%s-%x", m.cfg.FQRN, sum[:4]))
+	if err := enter.MakeDir(m.home); err != nil {
+		return nil, err
+	}
+	// A mount of the same place whose server was killed left a socket.
+	if err := remove(filepath.Join(m.home, "socket")); err != nil {
+		return nil, err
+	}
+	return listen(m.home)
+}
+
+func (m *hostMount) serve(conn *net.UnixConn) {
+	converse(conn, func(r enter.Request) (*enter.Reply, bool) {
+		if r.Op != "status" {
+			reply := failed(fmt.Errorf("a mount of flatrun mount cannot %s", r.Op))
+			return &reply, true
+		}
+		return &enter.Reply{Status: &enter.Status{
+			Key: filepath.Base(m.home), Dir: m.home, PID: os.Getpid(), Host: true, Started: m.started,
+			Mounts: []enter.MountStatus{m.served.status()}, Cache: m.caches.status(),
+			Errors: m.errors.list(),
+		}}, true
+	})
+}
+
+// remove is os.Remove of what may be gone already.
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// BaseDir is the directory of all sessions and mounts of the user: flatrun below $XDG_RUNTIME_DIR, else /tmp/flatrun-UID.
+func BaseDir() (string, error) {
+	dir, err := enter.SessionDir("")
+	return filepath.Dir(dir), err
+}
+
+// DefaultMountpoint is where flatrun mount puts a repository when it is given no directory: mnt/FQRN in BaseDir.
+func DefaultMountpoint(fqrn string) (string, error) {
+	base, err := BaseDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(base, "mnt", fqrn), nil
+}

@@ -1,0 +1,116 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/flatrun/flatrun/mount/enter"
+)
+
+// serve answers one client, unless the session is just ending.
+func (s *server) serve(conn *net.UnixConn) {
+	if !s.enter() {
+		return
+	}
+	defer s.leave()
+	quit := false
+	converse(conn, func(r enter.Request) (*enter.Reply, bool) {
+		if r.Op == "join" {
+			if err := s.join(conn); err != nil {
+				s.errors.add(err)
+				return nil, false
+			}
+			return nil, true
+		}
+		reply := s.answer(r)
+		quit = r.Op == "quit" && reply.Error == ""
+		return &reply, !quit
+	})
+	if quit {
+		s.end()
+	}
+}
+
+// enter counts a client in.
+func (s *server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending {
+		return false
+	}
+	s.clients++
+	s.poke()
+	return true
+}
+
+func (s *server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clients--
+	s.poke()
+}
+
+func (s *server) poke() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// join hands out the user namespace and a copy of the tree.
+func (s *server) join(conn *net.UnixConn) error {
+	tree, err := s.tree.copy()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
+	_, _, err = conn.WriteMsgUnix([]byte{'j'}, unix.UnixRights(int(s.userNS.Fd()), tree), nil)
+	return err
+}
+
+func (s *server) answer(r enter.Request) enter.Reply {
+	ctx := context.Background() // what is fetched for a client that left serves the next one
+	var resolved enter.Resolved
+	var err error
+	switch r.Op {
+	case "resolve":
+		resolved, err = s.repos.resolve(ctx, r.Name)
+	case "mount":
+		resolved, err = s.repos.place(ctx, r.Name)
+	case "umount":
+		return failed(s.repos.unmount(r.Name))
+	case "status":
+		status := s.status()
+		return enter.Reply{Status: &status}
+	case "quit":
+		return failed(s.mayQuit(r.Force))
+	default:
+		return failed(fmt.Errorf("the session does not know the request %q: it is of another version, and ends by flatrun umount --all", r.Op))
+	}
+	if err != nil {
+		s.errors.add(err)
+		return failed(err)
+	}
+	return enter.Reply{Resolved: &resolved}
+}
+
+// mayQuit refuses to end a session that is in use. The one who asks does not count: flatrun umount does not join.
+func (s *server) mayQuit(force bool) error {
+	if users := s.processes(); !force && len(users) > 0 {
+		return fmt.Errorf("%d processes use the session (the first is %d)", len(users), users[0])
+	}
+	return nil
+}
+
+func (s *server) status() enter.Status {
+	return enter.Status{
+		Key: filepath.Base(s.dir), Dir: s.dir, PID: os.Getpid(), Started: s.started, Idle: s.idle,
+		Clients: s.connected() - 1, Users: len(s.processes()), Mounts: s.repos.status(), Cache: s.repos.caches.status(),
+		Errors: s.errors.list(),
+	}
+}

@@ -1,0 +1,162 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/flatrun/flatrun/mount/cas"
+	"github.com/flatrun/flatrun/mount/config"
+	"github.com/flatrun/flatrun/mount/enter"
+	"github.com/flatrun/flatrun/mount/fetch"
+	"github.com/flatrun/flatrun/mount/fusefs"
+	"github.com/flatrun/flatrun/mount/repo"
+)
+
+// served is one repository: fetched, verified, shown as a file system. A session has several, flatrun mount has one.
+type served struct {
+	settings *config.Repository
+	main     *fetch.Client
+	store    *cas.Remote
+	repo     *repo.Repository
+	fs       *fusefs.FS
+	path     string // mount point, set by the one who mounts
+	log      *slog.Logger
+	stop     context.CancelFunc // ends the look-out for new revisions
+
+	mu      sync.Mutex
+	checked time.Time
+}
+
+// openServed goes the chain of trust to the root catalog. The error names the repository and what is wrong with it.
+func openServed(ctx context.Context, settings *config.Repository, c caches, log *slog.Logger) (*served, error) {
+	v := &served{settings: settings, log: log.With("repository", settings.FQRN), checked: time.Now()}
+	if err := v.open(ctx, c); err != nil {
+		return nil, fmt.Errorf("repository %s: %w", settings.FQRN, err)
+	}
+	return v, nil
+}
+
+func (v *served) open(ctx context.Context, c caches) error {
+	keys, err := repo.LoadKeys(v.settings.PublicKeys...)
+	if err != nil {
+		return err
+	}
+	if v.main, err = fetch.New(fetchConfig(v.settings, v.log)); err != nil {
+		return err
+	}
+	v.store = &cas.Remote{Cache: c.main, Lower: c.lower, Main: v.main, Log: v.log}
+	if len(v.settings.ExternalServers) > 0 {
+		external, err := fetch.New(externalConfig(v.settings, v.log))
+		if err != nil {
+			return fmt.Errorf("external data: %w", err)
+		}
+		v.store.External = external
+	}
+	if v.repo, err = repo.Open(ctx, repo.Config{
+		FQRN: v.settings.FQRN, Store: v.store, Fetcher: v.main, Cache: c.main, Keys: keys, Blacklist: v.settings.Blacklist,
+		Tag: v.settings.Tag, Env: v.variable, Status: v.network, Log: v.log,
+	}); err != nil {
+		return err
+	}
+	v.fs, err = fusefs.New(fusefs.Config{
+		Repo: v.repo, Store: v.store, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Log: v.log,
+		Usage: c.usage,
+	})
+	if err != nil {
+		v.repo.Close()
+	}
+	return err
+}
+
+// variable is the value of a variable in the target of a symbolic link: the configuration's, else the environment's.
+func (v *served) variable(name string) string {
+	if value, ok := v.settings.Variables[name]; ok {
+		return value
+	}
+	return os.Getenv(name)
+}
+
+// network is what the magic attributes tell.
+func (v *served) network() repo.Status {
+	s := v.main.Status()
+	return repo.Status{Host: s.Host, Proxy: s.Proxy}
+}
+
+// follow looks for a new revision whenever the manifest's time to live is over, and shows it, until close.
+func (v *served) follow(report func(error)) {
+	ctx, stop := context.WithCancel(context.Background())
+	v.stop = stop
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(v.interval()):
+			}
+			if err := v.refresh(ctx); err != nil && ctx.Err() == nil {
+				report(err)
+			}
+		}
+	}()
+}
+
+// interval is how long to wait before the next look for a new revision.
+func (v *served) interval() time.Duration {
+	ttl := v.repo.TTL()
+	if limit := v.settings.MaxTTL; limit > 0 {
+		ttl = min(ttl, limit)
+	}
+	return ttl
+}
+
+// refresh looks for a new revision now. After an error, what is shown is what it was.
+func (v *served) refresh(ctx context.Context) error {
+	changed, err := v.repo.Refresh(ctx)
+	if err != nil {
+		return fmt.Errorf("repository %s: look for a new revision: %w", v.settings.FQRN, err)
+	}
+	v.mu.Lock()
+	v.checked = time.Now()
+	v.mu.Unlock()
+	if !changed {
+		return nil
+	}
+	if err := v.fs.Update(ctx); err != nil {
+		return fmt.Errorf("repository %s: show the new revision: %w", v.settings.FQRN, err)
+	}
+	v.log.Info("new revision", "revision", v.repo.Head().Manifest().Revision)
+	return nil
+}
+
+// close lets go of everything. What still uses the mount gets errors.
+func (v *served) close() {
+	if v.stop != nil {
+		v.stop()
+	}
+	v.fs.Close()
+	v.repo.Close()
+}
+
+func (v *served) status() enter.MountStatus {
+	m, net, store := v.repo.Head().Manifest(), v.main.Status(), v.store.Stats()
+	v.mu.Lock()
+	checked := v.checked
+	v.mu.Unlock()
+	s := enter.MountStatus{
+		FQRN: v.settings.FQRN, Mountpath: v.path, Tag: v.settings.Tag,
+		Revision: m.Revision, RootHash: m.Root.String(), Published: time.Unix(m.Timestamp, 0), TTL: v.repo.TTL(), Checked: checked,
+		Server: net.Host, Proxy: net.Proxy, Fetched: store.Objects, Bytes: store.Wire, Hits: store.Hits,
+		Requests: v.fs.Counters(),
+	}
+	if offline, err := v.repo.Offline(); offline && err != nil {
+		s.Offline = err.Error()
+	}
+	for _, f := range v.fs.Failures() {
+		s.Failures = append(s.Failures, fmt.Sprintf("%s %s %s: %s (%d times)", f.Time.Format(time.RFC3339), f.Op, f.Path, f.Err, f.Count))
+	}
+	return s
+}

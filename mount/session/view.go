@@ -1,0 +1,120 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/flatrun/flatrun/mount/repo"
+)
+
+// view is a repository as far as finding an image needs it. Paths are clean and absolute inside the repository.
+type view interface {
+	// stat does not follow a symbolic link at p; link is its target. The error matches fs.ErrNotExist.
+	stat(ctx context.Context, p string) (mode fs.FileMode, link string, err error)
+	names(ctx context.Context, dir string) ([]string, error)
+	read(ctx context.Context, p string, limit int64) ([]byte, error)
+}
+
+// catalogView asks the catalogs: the session must not wait for its own file system.
+type catalogView struct{ *repo.Revision }
+
+func (v catalogView) stat(ctx context.Context, p string) (fs.FileMode, string, error) {
+	n, err := v.Lookup(ctx, inCatalog(p))
+	if err != nil {
+		return 0, "", err
+	}
+	switch n.Entry.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		return fs.ModeDir, "", nil
+	case unix.S_IFLNK:
+		return fs.ModeSymlink, v.Readlink(n), nil
+	case unix.S_IFREG:
+		return 0, "", nil
+	}
+	return fs.ModeIrregular, "", nil
+}
+
+func (v catalogView) names(ctx context.Context, dir string) ([]string, error) {
+	n, err := v.Lookup(ctx, inCatalog(dir))
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	err = v.List(ctx, n, func(child repo.Node) error {
+		names = append(names, path.Base(child.Path))
+		return nil
+	})
+	return names, err
+}
+
+func (v catalogView) read(ctx context.Context, p string, limit int64) ([]byte, error) {
+	n, err := v.Lookup(ctx, inCatalog(p))
+	if err != nil {
+		return nil, err
+	}
+	f, err := v.File(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if f.Size() > limit {
+		return nil, fmt.Errorf("%s has %d bytes, more than %d", p, f.Size(), limit)
+	}
+	b := make([]byte, f.Size())
+	if n, err := f.ReadContext(ctx, b, 0); n < len(b) {
+		return nil, err
+	}
+	return b, nil
+}
+
+// inCatalog spells the root as catalogs do.
+func inCatalog(p string) string {
+	if p == "/" {
+		return ""
+	}
+	return p
+}
+
+// hostView looks into a mount of the site's own client.
+type hostView struct{ dir string }
+
+func (v hostView) stat(_ context.Context, p string) (fs.FileMode, string, error) {
+	st, err := os.Lstat(filepath.Join(v.dir, p))
+	if err != nil {
+		return 0, "", err
+	}
+	if st.Mode().Type() != fs.ModeSymlink {
+		return st.Mode().Type(), "", nil
+	}
+	link, err := os.Readlink(filepath.Join(v.dir, p))
+	return fs.ModeSymlink, link, err
+}
+
+func (v hostView) names(_ context.Context, dir string) ([]string, error) {
+	f, err := os.Open(filepath.Join(v.dir, dir))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
+}
+
+func (v hostView) read(_ context.Context, p string, limit int64) ([]byte, error) {
+	f, err := os.Open(filepath.Join(v.dir, p))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s has more than %d bytes", p, limit)
+	}
+	return b, err
+}
