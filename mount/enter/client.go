@@ -121,3 +121,8 @@ func (s *Session) quit(force bool) error {
 	_, err := s.call(Request{Op: "quit", Force: force})
 	return err
 }
+
+func (s *Session) unmount(fqrn string) error {
+	_, err := s.call(Request{Op: "umount", Name: fqrn})
+	return err
+}

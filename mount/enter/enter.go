@@ -166,6 +166,9 @@ func (s *Session) Resolve(image string) (Resolved, error) { return s.resolve(ima
 // Mount mounts a repository in the session (and so in every joined process) and returns its mount point.
 func (s *Session) Mount(fqrn string) (Resolved, error) { return s.mount(fqrn) }
 
+// Unmount takes a repository out of the session; containers that run from it keep it.
+func (s *Session) Unmount(fqrn string) error { return s.unmount(fqrn) }
+
 // Status asks for the session's state.
 func (s *Session) Status() (Status, error) { return s.status() }
 

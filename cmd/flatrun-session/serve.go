@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/flatrun/flatrun/mount/session"
+)
+
+// readyFD is where whoever starts a server waits for "ready" or an error text.
+const readyFD = 3
+
+// readiness tells it, once.
+type readiness struct{ f *os.File }
+
+func newReadiness() *readiness {
+	syscall.CloseOnExec(readyFD)
+	return &readiness{os.NewFile(readyFD, "readiness")}
+}
+
+func (r *readiness) tell(text string) {
+	if r.f != nil {
+		fmt.Fprintln(r.f, text)
+		r.f.Close()
+		r.f = nil
+	}
+}
+
+// serving runs a server and makes its error the answer to whoever waits, unless that one was told ready already.
+func serving(run func(log *slog.Logger, ready func()) error) error {
+	r := newReadiness()
+	err := run(slog.New(slog.NewTextHandler(os.Stderr, nil)), func() { r.tell("ready") })
+	if err != nil {
+		r.tell(err.Error())
+	}
+	return err
+}
+
+// runServe is the session's process. It is started by enter.Start.
+func runServe(ctx context.Context, c *call) error {
+	return serving(func(log *slog.Logger, ready func()) error {
+		settings, err := c.settings()
+		if err != nil {
+			return err
+		}
+		return session.Run(ctx, session.Config{Dir: c.args[0], Settings: settings, Log: log}, ready)
+	})
+}
+
+// serveMount in the environment makes runMount the server instead of the one who starts it.
+const serveMount = "FLATRUN_SERVE_MOUNT"
+
+// runMount returns when the mount is usable, and leaves a server behind.
+func runMount(ctx context.Context, c *call) error {
+	fqrn, dir, err := mountpoint(c.args)
+	if err != nil {
+		return err
+	}
+	if os.Getenv(serveMount) != "" {
+		return serving(func(log *slog.Logger, ready func()) error {
+			settings, err := c.settings()
+			if err != nil {
+				return err
+			}
+			return session.Mount(ctx, session.HostConfig{FQRN: fqrn, Dir: dir, Settings: settings, Log: log}, ready)
+		})
+	}
+	if len(c.args) == 1 {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		defer fmt.Println(dir)
+	}
+	return startMount(fqrn, dir, c.config)
+}
+
+func mountpoint(args []string) (fqrn, dir string, err error) {
+	if fqrn = args[0]; len(args) == 1 {
+		dir, err = session.DefaultMountpoint(fqrn)
+		return fqrn, dir, err
+	}
+	if dir, err = filepath.Abs(args[1]); err != nil {
+		return "", "", err
+	}
+	st, err := os.Stat(dir)
+	if err != nil {
+		return "", "", fmt.Errorf("mount %s: %w", fqrn, err)
+	}
+	if !st.IsDir() {
+		return "", "", fmt.Errorf("mount %s: %s is not a directory", fqrn, dir)
+	}
+	return fqrn, dir, nil
+}
+
+// startMount starts the server in the background. Its own process group and session keep the terminal's signals away.
+func startMount(fqrn, dir, config string) error {
+	ready, tell, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer ready.Close()
+	args := []string{"mount", fqrn, dir}
+	if config != "" {
+		if config, err = filepath.Abs(config); err != nil {
+			return err
+		}
+		args = append(args, "--config", config)
+	}
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(os.Environ(), serveMount+"=1")
+	cmd.ExtraFiles = []*os.File{tell}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = cmd.Start()
+	tell.Close()
+	if err != nil {
+		return err
+	}
+	word, err := io.ReadAll(io.LimitReader(ready, 64<<10))
+	switch text := strings.TrimSpace(string(word)); {
+	case err != nil:
+		return err
+	case text == "ready":
+		return nil
+	case text != "":
+		return errors.New(text)
+	}
+	return fmt.Errorf("mount %s: the server ended before it served: %w", fqrn, cmd.Wait())
+}
