@@ -244,3 +244,5 @@ func compareLinks(root string, want []repotest.Line) (problems []error) {
 	}
 	return problems
 }
+
+func sum(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/flatrun/flatrun/mount/repo"
 	"github.com/flatrun/flatrun/mount/repotest"
 )
 
@@ -24,29 +25,8 @@ func TestUserNamespace(t *testing.T) {
 	repoDir, key := repotest.Official(t, name)
 	cfg := repotest.Config(t, name, repoDir, key)
 	cfg.Tag = "r1"
-	fs, err := New(Config{Repo: repotest.Open(t, cfg), Store: cfg.Store, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Log: testLog(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dev, mnt, err := MountDirect(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := fs.Serve(dev); err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
-	if err := unix.MoveMount(mnt, "", unix.AT_FDCWD, dir, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		t.Fatal(err)
-	}
-	unix.Close(mnt)
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-		fs.Wait()
-		fs.Close()
-	})
+	serveInside(t, cfg, dir)
 	var want []repotest.Line
 	for _, l := range repotest.Lines(t, name) {
 		delete(l.Xattrs, fileCapability) // the kernel cannot show it where there is no root
@@ -66,6 +46,33 @@ func TestUserNamespace(t *testing.T) {
 			t.Errorf("mounted as %s", line)
 		}
 	}
+}
+
+// serveInside mounts the repository at dir without a helper.
+func serveInside(t *testing.T, cfg repo.Config, dir string) *FS {
+	fs, err := New(Config{Repo: repotest.Open(t, cfg), Store: cfg.Store, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Log: testLog(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev, mnt, err := MountDirect(cfg.FQRN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fs.Serve(dev); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.MoveMount(mnt, "", unix.AT_FDCWD, dir, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(mnt)
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+		fs.Wait()
+		fs.Close()
+	})
+	return fs
 }
 
 // runInside runs this test again in new user and mount namespaces, or skips it where there are none to be had.
@@ -88,5 +95,38 @@ func runInside(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	} else if strings.Contains(string(out), "--- SKIP") {
 		t.Skip(string(out))
+	}
+}
+
+// TestUpdateKeepsMounts makes sure that what is mounted on a directory stays there while everything around it changes.
+func TestUpdateKeepsMounts(t *testing.T) {
+	if os.Getenv(insideVariable) == "" {
+		runInside(t)
+		return
+	}
+	tree := func(text string) []repotest.File {
+		return []repotest.File{{Path: "/image/proc", Kind: repotest.Dir}, {Path: "/image/etc/conf", Content: text}, {Path: "/" + text, Content: text}}
+	}
+	r := repotest.Build(t, repotest.Spec{Tree: tree("one")})
+	m := &mounted{dir: t.TempDir()}
+	m.FS = serveInside(t, r.Config(t), m.dir)
+	over := m.path("image/proc")
+	if err := unix.Mount("tmpfs", over, "tmpfs", 0, ""); err != nil {
+		t.Skip("no tmpfs in a user namespace:", err)
+	}
+	t.Cleanup(func() { unix.Unmount(over, 0) })
+	if err := os.WriteFile(over+"/mark", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"two", "three", "four"} {
+		walk(t, m.dir)
+		r.Publish(t, repotest.Rev{Tree: tree(text)})
+		m.follow(t)
+		if got, err := os.ReadFile(m.path("image/etc/conf")); err != nil || string(got) != text {
+			t.Errorf("the file is %q, %v, want %q", got, err, text)
+		}
+		if _, err := os.Stat(over + "/mark"); err != nil {
+			t.Errorf("the mount is gone: %v", err)
+		}
 	}
 }
