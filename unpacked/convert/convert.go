@@ -56,6 +56,8 @@ type Result struct {
 	Layers    int             `json:"layers"`
 	NewLayers int             `json:"new_layers"`
 	Unchanged bool            `json:"unchanged"` // the repository had it under this name
+
+	digests []unpacked.Digest // of the layers
 }
 
 // Convert writes the images of one reference, as Source.Open gives them: the first of them is the one that the plain name
@@ -81,7 +83,11 @@ func (c *Converter) image(ctx context.Context, img Image, first, several bool) (
 	if err != nil {
 		return Result{}, err
 	}
-	r := Result{Image: img.Name.String(), Platform: img.Platform, ID: id, Path: unpacked.FlatRoot(id), Layers: len(layers)}
+	digests, err := layerDigests(img)
+	if err != nil {
+		return Result{}, err
+	}
+	r := Result{digests: digests, Image: img.Name.String(), Platform: img.Platform, ID: id, Path: unpacked.FlatRoot(id), Layers: len(layers)}
 	names := c.names(img, digest, first, several)
 	if !c.Again && c.present(names, r.Path) {
 		r.Unchanged = true
@@ -97,7 +103,11 @@ func (c *Converter) image(ctx context.Context, img Image, first, several bool) (
 			return r, err
 		}
 	}
-	return r, c.metadata(img)
+	dir := path.Join(unpacked.Metadata, img.Name.String())
+	if !first {
+		dir += "@" + PlatformName(img.Platform)
+	}
+	return r, c.metadata(img, dir)
 }
 
 // identity are the digests of an image's configuration and of its manifest.
@@ -121,6 +131,9 @@ func identity(img Image) (id, digest unpacked.Digest, err error) {
 func (c *Converter) names(img Image, digest unpacked.Digest, first, several bool) []string {
 	base := "/" + img.Name.Name()
 	names := []string{base + "@" + string(digest)}
+	if first && img.Index != "" {
+		names = append(names, base+"@"+string(img.Index))
+	}
 	if img.Name.Tag == "" {
 		return names
 	}
@@ -267,7 +280,7 @@ type duccBlob struct {
 }
 
 // metadata files what the flat tree does not tell: the manifest as DUCC has it, the configuration, the thin image.
-func (c *Converter) metadata(img Image) error {
+func (c *Converter) metadata(img Image, dir string) error {
 	m, err := img.Manifest()
 	if err != nil {
 		return err
@@ -292,7 +305,6 @@ func (c *Converter) metadata(img Image) error {
 	if err != nil {
 		return err
 	}
-	dir := path.Join(unpacked.Metadata, img.Name.String())
 	for name, text := range map[string][]byte{"manifest.json": manifest, "config.json": config, unpacked.ThinFile: thin} {
 		if err := c.Tx.PutFile(path.Join(dir, name), 0o644, bytes.NewReader(text)); err != nil {
 			return err

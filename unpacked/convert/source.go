@@ -32,6 +32,7 @@ type Image struct {
 	v1.Image
 	Name     unpacked.Reference // where its links go
 	Platform string             // "linux/amd64"
+	Index    unpacked.Digest    // of the index it was taken from; "" if there was none
 }
 
 // Open finds the images that ref names, one for each platform asked for. The forms of ref are
@@ -135,6 +136,33 @@ func (s Source) openRegistry(ctx context.Context, ref, as string) ([]Image, erro
 	return images, err
 }
 
+// Head asks a registry for the digest of what a name stands for now, an image or an index.
+func (s Source) Head(ctx context.Context, ref unpacked.Reference) (unpacked.Digest, error) {
+	r, err := s.reference(ref.Registry, ref)
+	if err != nil {
+		return "", err
+	}
+	desc, err := remote.Head(r, s.options(ctx)...)
+	if err != nil {
+		return "", fmt.Errorf("image %s: %w", r, err)
+	}
+	return unpacked.ParseDigest(desc.Digest.String())
+}
+
+// Tags lists the tags of ref's repository.
+func (s Source) Tags(ctx context.Context, ref unpacked.Reference) ([]string, error) {
+	ref.Tag, ref.Digest = "latest", "" // a wish's tag may be a pattern, which the library refuses
+	r, err := s.reference(ref.Registry, ref)
+	if err != nil {
+		return nil, err
+	}
+	tags, err := remote.List(r.Context(), s.options(ctx)...)
+	if err != nil {
+		return nil, fmt.Errorf("tags of %s: %w", r.Context(), err)
+	}
+	return tags, nil
+}
+
 // openHost asks one registry or mirror.
 func (s Source) openHost(ctx context.Context, host string, ref unpacked.Reference) ([]Image, error) {
 	r, err := s.reference(host, ref)
@@ -153,6 +181,9 @@ func (s Source) openHost(ctx context.Context, host string, ref unpacked.Referenc
 		images, err := s.choose(index)
 		if err != nil {
 			return nil, fmt.Errorf("image %s: %w", r, err)
+		}
+		for i := range images {
+			images[i].Index = unpacked.Digest(desc.Digest.String())
 		}
 		return images, nil
 	}

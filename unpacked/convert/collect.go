@@ -1,0 +1,294 @@
+package convert
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/flatrun/flatrun/mount/repo"
+	"github.com/flatrun/flatrun/unpacked"
+	"github.com/flatrun/flatrun/unpacked/publish"
+)
+
+// ledgerFile keeps what Sync has to remember from one run to the next.
+const ledgerFile = unpacked.Metadata + "/flathub-sync.json"
+
+// ledger knows which images came of which list, and since when something is not wanted any more.
+type ledger struct {
+	Wishes  map[string]string    `json:"wishes"`  // image name → list
+	Removed map[string]time.Time `json:"removed"` // image name → when it was missing first
+	Orphans map[string]time.Time `json:"orphans"` // path of a flat image or layer → when nothing named it first
+}
+
+func readLedger(ctx context.Context, v *repo.Revision) (*ledger, error) {
+	l := &ledger{}
+	text, err := readFile(ctx, v, ledgerFile)
+	if err == nil {
+		err = json.Unmarshal(text, l)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", ledgerFile, err)
+	}
+	for _, m := range []*map[string]time.Time{&l.Removed, &l.Orphans} {
+		if *m == nil {
+			*m = map[string]time.Time{}
+		}
+	}
+	if l.Wishes == nil {
+		l.Wishes = map[string]string{}
+	}
+	return l, nil
+}
+
+// collect removes what nobody has wished for longer than the grace period: first an image's links and metadata, then,
+// once nothing names them, flat images and layers. Objects go with the next garbage collection of the repository.
+func (s *Sync) collect(ctx context.Context, tx *publish.Tx, all []wanted, r *Report) error {
+	l, err := readLedger(ctx, tx.Base())
+	if err != nil {
+		return err
+	}
+	before, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	failed := len(r.Failures) > 0
+	s.settle(l, all, tx.Now(), failed)
+	gone := map[string]bool{}
+	for name, since := range l.Removed {
+		if tx.Now().Sub(since) < s.Grace {
+			continue
+		}
+		if err := s.drop(ctx, tx, name); err != nil {
+			return err
+		}
+		gone[name] = true
+		delete(l.Removed, name)
+		delete(l.Wishes, name)
+		r.Removed = append(r.Removed, name)
+	}
+	if err := s.sweep(ctx, tx, l, gone, r); err != nil {
+		return err
+	}
+	slices.Sort(r.Removed)
+	after, err := json.Marshal(l)
+	if err != nil || bytes.Equal(before, after) {
+		return err
+	}
+	return tx.PutFile(ledgerFile, 0o644, bytes.NewReader(after))
+}
+
+// settle notes the list's wishes and which of earlier ones are missing. After a failure nothing counts as missing: a
+// registry that did not answer must not take images away.
+func (s *Sync) settle(l *ledger, all []wanted, now time.Time, failed bool) {
+	wished := map[string]bool{}
+	for _, w := range all {
+		name := w.ref.String()
+		wished[name] = true
+		l.Wishes[name] = s.ListName
+		delete(l.Removed, name)
+	}
+	for name, list := range l.Wishes {
+		if list != s.ListName || wished[name] || failed {
+			continue
+		}
+		if _, known := l.Removed[name]; !known {
+			l.Removed[name] = now.UTC().Truncate(time.Second)
+		}
+	}
+}
+
+// drop removes an image's links and metadata.
+func (s *Sync) drop(ctx context.Context, tx *publish.Tx, name string) error {
+	dir, base := path.Split("/" + name)
+	for _, in := range []string{strings.TrimSuffix(dir, "/"), unpacked.Metadata + strings.TrimSuffix(dir, "/")} {
+		entries, err := list(ctx, tx.Base(), in)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if e == base || strings.HasPrefix(e, base+"@") {
+				if err := tx.Remove(in + "/" + e); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// sweep removes flat images and layers that no image names.
+func (s *Sync) sweep(ctx context.Context, tx *publish.Tx, l *ledger, gone map[string]bool, r *Report) error {
+	named := map[string]bool{}
+	for _, c := range r.Converted {
+		named[c.Path] = true
+		for _, d := range c.digests {
+			named[unpacked.LayerDir(d)] = true
+		}
+	}
+	if err := mark(ctx, tx.Base(), gone, named); err != nil {
+		return err
+	}
+	orphans := map[string]time.Time{}
+	for _, top := range []string{unpacked.Flats, unpacked.Layers} {
+		err := shards(ctx, tx.Base(), top, func(dir string) error {
+			if named[dir] {
+				return nil
+			}
+			since, known := l.Orphans[dir]
+			if !known {
+				since = tx.Now().UTC().Truncate(time.Second)
+			}
+			if tx.Now().Sub(since) < s.Grace {
+				orphans[dir] = since
+				return nil
+			}
+			r.Removed = append(r.Removed, dir)
+			return tx.Remove(dir)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	l.Orphans = orphans
+	return s.dropAliases(ctx, tx, r.Removed)
+}
+
+// dropAliases removes the links by digest to flat images that were removed.
+func (s *Sync) dropAliases(ctx context.Context, tx *publish.Tx, removed []string) error {
+	flats := map[unpacked.Digest]bool{}
+	for _, p := range removed {
+		if id, ok := unpacked.ImageOf(p + "/."); ok {
+			flats[id] = true
+		}
+	}
+	if len(flats) == 0 {
+		return nil
+	}
+	return walkNames(ctx, tx.Base(), "", func(p string, n repo.Node) error {
+		if id, ok := unpacked.ImageOf(n.Entry.Symlink); ok && flats[id] {
+			return tx.Remove(p)
+		}
+		return nil
+	})
+}
+
+// mark collects the paths of the flat images and layers that the metadata of images names.
+func mark(ctx context.Context, v *repo.Revision, gone, named map[string]bool) error {
+	return walkNames(ctx, v, unpacked.Metadata, func(p string, _ repo.Node) error {
+		dir, file := path.Split(p)
+		name := strings.TrimPrefix(strings.TrimSuffix(dir, "/"), unpacked.Metadata+"/")
+		plain, _, _ := strings.Cut(name, "@")
+		if file != "manifest.json" || gone[name] || gone[plain] {
+			return nil
+		}
+		text, err := readFile(ctx, v, p)
+		if err != nil {
+			return err
+		}
+		var m duccManifest
+		if err := json.Unmarshal(text, &m); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		if id, err := unpacked.ParseDigest(m.Config.Digest); err == nil {
+			named[unpacked.FlatRoot(id)] = true
+		}
+		for _, l := range m.Layers {
+			if d, err := unpacked.ParseDigest(l.Digest); err == nil {
+				named[unpacked.LayerDir(d)] = true
+			}
+		}
+		return nil
+	})
+}
+
+// list are the names in a directory; none if it does not exist.
+func list(ctx context.Context, v *repo.Revision, dir string) ([]string, error) {
+	var names []string
+	err := visit(ctx, v, dir, func(n repo.Node) error {
+		names = append(names, n.Entry.Name)
+		return nil
+	})
+	return names, err
+}
+
+func visit(ctx context.Context, v *repo.Revision, dir string, fn func(repo.Node) error) error {
+	n, err := v.Lookup(ctx, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var nodes []repo.Node // look-ups while listing would hold two connections of one catalog
+	if err := v.List(ctx, n, func(n repo.Node) error { nodes = append(nodes, n); return nil }); err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if err := fn(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shards visits the directories TOP/xx/NAME.
+func shards(ctx context.Context, v *repo.Revision, top string, fn func(dir string) error) error {
+	outer, err := list(ctx, v, top)
+	if err != nil {
+		return err
+	}
+	for _, xx := range outer {
+		if len(xx) != 2 {
+			continue
+		}
+		inner, err := list(ctx, v, top+"/"+xx)
+		if err != nil {
+			return err
+		}
+		for _, name := range inner {
+			if strings.HasPrefix(name, xx) {
+				if err := fn(top + "/" + xx + "/" + name); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// walkNames visits the files and links below dir; from the root on, hidden directories and podman's store, which hold
+// no names of images, are left out.
+func walkNames(ctx context.Context, v *repo.Revision, dir string, fn func(string, repo.Node) error) error {
+	return visit(ctx, v, dir, func(n repo.Node) error {
+		p := dir + "/" + n.Entry.Name
+		switch {
+		case dir == "" && (strings.HasPrefix(n.Entry.Name, ".") || p == unpacked.PodmanStore):
+			return nil
+		case n.Entry.IsDir():
+			return walkNames(ctx, v, p, fn)
+		}
+		return fn(p, n)
+	})
+}
+
+// readFile reads a small file of the repository.
+func readFile(ctx context.Context, v *repo.Revision, p string) ([]byte, error) {
+	n, err := v.Lookup(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	f, err := v.File(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.NewSectionReader(f, 0, min(n.Entry.Size, maxDocument)))
+}

@@ -1,0 +1,254 @@
+package convert
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flatrun/flatrun/unpacked"
+	"github.com/flatrun/flatrun/unpacked/publish"
+	"github.com/flatrun/flatrun/unpacked/wishlist"
+)
+
+const (
+	// asksAtOnce bounds the questions to registries that are open together.
+	asksAtOnce = 16
+	// imagesARevision is after how many new images a revision is published: a long run that is stopped has lost little.
+	imagesARevision = 10
+)
+
+// Sync brings a repository in line with a wish list.
+type Sync struct {
+	Begin    func(context.Context) (*publish.Tx, error)
+	Source   Source
+	FQRN     string
+	List     *wishlist.List
+	ListName string        // by which removed wishes of this list are told from images of others
+	Thin     bool          // also push thin images, under the list's output_format
+	DryRun   bool          // only tell what would be done
+	Grace    time.Duration // how long what nobody wishes for stays
+	Progress func(Progress)
+	Note     func(string) // a line for people; nil: nobody reads
+
+	// NoTag leaves the revisions without a generic tag.
+	NoTag bool
+}
+
+// Report is what a run of Sync came to.
+type Report struct {
+	Wishes    int      `json:"wishes"`
+	Converted []Result `json:"converted"`
+	Unchanged int      `json:"unchanged"`
+	Failures  []string `json:"failures"`
+	Removed   []string `json:"removed"`
+	Revision  uint64   `json:"revision"`
+}
+
+// wanted is one image of the list and what its name stands for at the registry now.
+type wanted struct {
+	ref    unpacked.Reference
+	digest unpacked.Digest
+}
+
+// Run does it once. A wish that fails is in the report and stops no other; the error is about the repository itself.
+func (s *Sync) Run(ctx context.Context) (Report, error) {
+	var r Report
+	for _, bad := range s.List.Bad {
+		r.Failures = append(r.Failures, bad.Error())
+	}
+	all := s.expand(ctx, &r)
+	r.Wishes = len(all) + len(r.Failures)
+	tx, err := s.Begin(ctx)
+	if err != nil {
+		return r, err
+	}
+	defer func() { tx.Abort() }()
+	todo := s.changed(tx, all, &r)
+	if s.DryRun {
+		for _, w := range todo {
+			s.note("would convert " + w.ref.String())
+		}
+		return r, nil
+	}
+	for len(todo) > 0 {
+		batch := todo[:min(imagesARevision, len(todo))]
+		todo = todo[len(batch):]
+		s.convert(ctx, tx, batch, &r)
+		if err := ctx.Err(); err != nil {
+			return r, err
+		}
+		if len(todo) == 0 {
+			break
+		}
+		if tx, err = s.next(ctx, tx, &r); err != nil {
+			return r, err
+		}
+	}
+	if err := s.collect(ctx, tx, all, &r); err != nil {
+		return r, err
+	}
+	return r, s.commit(ctx, tx, &r)
+}
+
+// next publishes what there is and begins the next transaction.
+func (s *Sync) next(ctx context.Context, tx *publish.Tx, r *Report) (*publish.Tx, error) {
+	if err := s.commit(ctx, tx, r); err != nil {
+		return tx, err
+	}
+	fresh, err := s.Begin(ctx)
+	if err != nil {
+		return tx, err
+	}
+	return fresh, nil
+}
+
+func (s *Sync) commit(ctx context.Context, tx *publish.Tx, r *Report) error {
+	m, err := tx.Commit(ctx, publish.CommitOptions{Description: "sync " + s.ListName, NoTag: s.NoTag})
+	if err == nil {
+		r.Revision = m.Revision
+	}
+	return err
+}
+
+func (s *Sync) note(text string) {
+	if s.Note != nil {
+		s.Note(text)
+	}
+}
+
+// expand lists the images wished for, in the order of the list, each with its digest at the registry.
+func (s *Sync) expand(ctx context.Context, r *Report) []wanted {
+	lists := make([][]wanted, len(s.List.Wishes))
+	var mu sync.Mutex
+	var group errgroup.Group
+	group.SetLimit(asksAtOnce)
+	for i, w := range s.List.Wishes {
+		group.Go(func() error {
+			found, err := s.ask(ctx, w)
+			mu.Lock()
+			defer mu.Unlock()
+			lists[i] = found
+			if err != nil {
+				r.Failures = append(r.Failures, fmt.Sprintf("line %d: %s: %v", w.Line, w.Text, err))
+			}
+			return nil
+		})
+	}
+	group.Wait()
+	var all []wanted
+	seen := map[string]bool{}
+	for _, l := range lists {
+		for _, w := range l {
+			if name := w.ref.String(); !seen[name] {
+				seen[name] = true
+				all = append(all, w)
+			}
+		}
+	}
+	return all
+}
+
+// ask resolves one wish.
+func (s *Sync) ask(ctx context.Context, w wishlist.Wish) ([]wanted, error) {
+	refs := []unpacked.Reference{w.Image}
+	if w.IsPattern() {
+		tags, err := s.Source.Tags(ctx, w.Image)
+		if err != nil {
+			return nil, err
+		}
+		refs = nil
+		for _, tag := range tags {
+			if w.Matches(tag) {
+				refs = append(refs, w.With(tag))
+			}
+		}
+		if len(refs) == 0 {
+			return nil, fmt.Errorf("none of %d tags matches", len(tags))
+		}
+	}
+	var found []wanted
+	var errs []error
+	for _, ref := range refs {
+		digest, err := s.Source.Head(ctx, ref)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		found = append(found, wanted{ref, digest})
+	}
+	return found, errors.Join(errs...)
+}
+
+// changed leaves out what the repository has.
+func (s *Sync) changed(tx *publish.Tx, all []wanted, r *Report) []wanted {
+	var todo []wanted
+	for _, w := range all {
+		if s.present(tx, w) {
+			r.Unchanged++
+		} else {
+			todo = append(todo, w)
+		}
+	}
+	return todo
+}
+
+// present tells whether the plain name leads where the digest's does, for every platform asked for.
+func (s *Sync) present(tx *publish.Tx, w wanted) bool {
+	base := "/" + w.ref.Name()
+	byDigest, err := tx.Lookup(base + "@" + string(w.digest))
+	if err != nil {
+		return false
+	}
+	if w.ref.Tag == "" {
+		return true
+	}
+	names := []string{base + ":" + w.ref.Tag}
+	if len(s.Source.Platforms) > 1 {
+		for _, p := range s.Source.Platforms {
+			if _, err := tx.Lookup(names[0] + "@" + PlatformName(p)); err != nil {
+				return false
+			}
+		}
+	}
+	byTag, err := tx.Lookup(names[0])
+	return err == nil && byTag.Entry.Symlink == byDigest.Entry.Symlink
+}
+
+func (s *Sync) convert(ctx context.Context, tx *publish.Tx, batch []wanted, r *Report) {
+	c := &Converter{Tx: tx, FQRN: s.FQRN, Progress: s.Progress}
+	for _, w := range batch {
+		if ctx.Err() != nil {
+			return
+		}
+		results, err := s.one(ctx, c, w)
+		r.Converted = append(r.Converted, results...)
+		if err != nil {
+			r.Failures = append(r.Failures, err.Error())
+			s.note("failed: " + err.Error())
+		}
+	}
+}
+
+func (s *Sync) one(ctx context.Context, c *Converter, w wanted) ([]Result, error) {
+	ref := w.ref.String()
+	if w.ref.Scheme != "" {
+		ref = w.ref.Scheme + "://" + ref
+	}
+	images, err := s.Source.Open(ctx, ref, "")
+	if err != nil {
+		return nil, err
+	}
+	results, err := c.Convert(ctx, images)
+	if err != nil || !s.Thin {
+		return results, err
+	}
+	to, err := s.List.ThinName(w.ref)
+	if err != nil {
+		return results, err
+	}
+	return results, s.Source.PushThin(ctx, images[0], s.FQRN, to)
+}
