@@ -167,7 +167,7 @@ func (t *treeCheck) entry(p string, e catalog.Entry) {
 	switch {
 	case e.LinkCount > 1 && e.LinkGroup == 0 && !e.IsDir():
 		t.problem("%s: its link count is %d, but it is in no hard-link group", p, e.LinkCount)
-	case e.IsSymlink() && e.Size != int64(len(e.Symlink)):
+	case e.IsSymlink() && e.Size != int64(len(e.Symlink)) && e.Size != 0: // 0 is what the official ingest writes
 		t.problem("%s: its size is %d, its target has %d bytes", p, e.Size, len(e.Symlink))
 	case !e.IsRegular() && !e.Hash.IsZero():
 		t.problem("%s: it has content but is no regular file", p)
