@@ -15,18 +15,16 @@ import (
 	"github.com/flatrun/flatrun/mount/session"
 )
 
-func runStatus(_ context.Context, c *call) error {
+// runStatus prints all sessions and mounts as JSON; flatrun status makes the same readable.
+func runStatus(context.Context, *call) error {
 	all, err := session.List()
 	if err != nil {
 		return err
 	}
-	if c.json {
-		if all == nil {
-			all = []enter.Status{}
-		}
-		return printJSON(map[string]any{"sessions": all})
+	if all == nil {
+		all = []enter.Status{}
 	}
-	return session.WriteStatus(os.Stdout, all)
+	return printJSON(all)
 }
 
 func printJSON(v any) error {

@@ -18,7 +18,6 @@ import (
 // call is one invocation.
 type call struct {
 	config string // --config
-	json   bool
 	all    bool
 	force  bool
 	args   []string
@@ -88,7 +87,7 @@ func (c *call) parse(args []string) (words []string, err error) {
 	set.SetOutput(discard{})
 	set.StringVar(&c.config, "config", "", "configuration file")
 	set.StringVar(&c.config, "c", "", "configuration file")
-	set.BoolVar(&c.json, "json", false, "print JSON")
+	set.Bool("json", true, "as status does anyway")
 	set.BoolVar(&c.all, "all", false, "all sessions and mounts")
 	set.BoolVar(&c.force, "force", false, "even if in use")
 	for {
