@@ -123,7 +123,10 @@ func genericName(h *catalog.History, t time.Time) string {
 	}
 }
 
-var tagNames = regexp.MustCompile(`^[A-Za-z0-9_.@+:/=-]{1,255}$`)
+var (
+	tagNames     = regexp.MustCompile(`^[A-Za-z0-9_.@+:/=-]{1,255}$`)
+	genericNames = regexp.MustCompile(`^generic(_[0-9]+)?-[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z$`)
+)
 
 // checkTag refuses the names that are ours to give and those that the official
 // tools cannot handle. "" is no tag.

@@ -195,8 +195,8 @@ func (d *Directory) Delete(_ context.Context, name string) error {
 }
 
 // List visits all files below the directory part of prefix.
-func (d *Directory) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
-	return func(yield func(Info, error) bool) {
+func (d *Directory) List(ctx context.Context, prefix string) iter.Seq2[FileInfo, error] {
+	return func(yield func(FileInfo, error) bool) {
 		start := filepath.Join(d.root, filepath.FromSlash(path.Dir(prefix+"x")))
 		err := filepath.WalkDir(start, func(p string, e fs.DirEntry, err error) error {
 			if err == nil {
@@ -219,13 +219,13 @@ func (d *Directory) List(ctx context.Context, prefix string) iter.Seq2[Info, err
 			if err != nil {
 				return err
 			}
-			if !yield(Info{filepath.ToSlash(name), st.Size(), st.ModTime()}, nil) {
+			if !yield(FileInfo{filepath.ToSlash(name), st.Size(), st.ModTime()}, nil) {
 				return fs.SkipAll
 			}
 			return nil
 		})
 		if err != nil {
-			yield(Info{}, fmt.Errorf("list %s: %w", d.root, err))
+			yield(FileInfo{}, fmt.Errorf("list %s: %w", d.root, err))
 		}
 	}
 }

@@ -142,16 +142,16 @@ func (s *S3) Delete(ctx context.Context, name string) error {
 }
 
 // List visits the objects whose names start with prefix.
-func (s *S3) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
-	return func(yield func(Info, error) bool) {
+func (s *S3) List(ctx context.Context, prefix string) iter.Seq2[FileInfo, error] {
+	return func(yield func(FileInfo, error) bool) {
 		o := minio.ListObjectsOptions{Prefix: s.key(prefix), Recursive: true}
 		for obj := range s.client.ListObjectsIter(ctx, s.c.Bucket, o) {
 			if obj.Err != nil {
-				yield(Info{}, s.wrap("list", prefix, obj.Err))
+				yield(FileInfo{}, s.wrap("list", prefix, obj.Err))
 				return
 			}
 			name := strings.TrimPrefix(obj.Key, s.key(""))
-			if !yield(Info{name, obj.Size, obj.LastModified}, nil) {
+			if !yield(FileInfo{name, obj.Size, obj.LastModified}, nil) {
 				return
 			}
 		}

@@ -26,8 +26,8 @@ const (
 	Final
 )
 
-// Info describes one stored file.
-type Info struct {
+// FileInfo describes one stored file.
+type FileInfo struct {
 	Name     string // as given to Put, e.g. "data/ab/cd…"
 	Size     int64  // bytes
 	Modified time.Time
@@ -46,7 +46,7 @@ type Storage interface {
 	// Delete removes a file; one that is not there is no error.
 	Delete(ctx context.Context, name string) error
 	// List visits the files whose names start with prefix, in no order.
-	List(ctx context.Context, prefix string) iter.Seq2[Info, error]
+	List(ctx context.Context, prefix string) iter.Seq2[FileInfo, error]
 	// Lock takes the publisher's lock without waiting; ErrLocked if another has it.
 	Lock(ctx context.Context) (Lease, error)
 	// String names the place for messages.

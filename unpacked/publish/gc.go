@@ -1,0 +1,448 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/flatrun/flatrun/mount/cas"
+	"github.com/flatrun/flatrun/mount/catalog"
+	"github.com/flatrun/flatrun/mount/repo"
+)
+
+// GCOptions say what garbage collection keeps: the head, every tagged revision,
+// and of the others those that are recent by either measure.
+type GCOptions struct {
+	Keep     int           // revisions before the head
+	KeepFor  time.Duration // younger than this; 0: 3 days, negative: none by age
+	KeepTags time.Duration // generic tags younger than this; 0: KeepFor
+	// Orphans also deletes objects that no revision ever named, older than a
+	// day: what interrupted runs left. It lists the whole storage.
+	Orphans bool
+	DryRun  bool
+	// Deleted is told each file; nil: nobody.
+	Deleted func(name string)
+}
+
+// Collected counts what a garbage collection deleted.
+type Collected struct {
+	Revisions, Tags, Objects int64
+	Bytes                    int64
+	Manifest                 *repo.Manifest // the head after it
+}
+
+const (
+	defaultKeep = 3 * 24 * time.Hour
+	orphanAge   = 24 * time.Hour
+)
+
+// GC deletes the objects that only revisions name which need not be kept. Never
+// while something is published: it holds the publisher's lock. Clients that
+// still look at a collected revision get errors for what they have not cached;
+// KeepFor is the time they have to move on.
+//
+// Killed at any point it leaves the kept revisions whole; the next run goes on
+// where it was, for a revision stays in the reflog until all of it is gone.
+func GC(ctx context.Context, s Storage, keys Keys, o Options, g GCOptions) (c Collected, err error) {
+	tx, err := Begin(ctx, s, keys, o)
+	if err != nil {
+		return c, err
+	}
+	defer tx.Abort()
+	m := tx.rev.Manifest()
+	if !m.Collectable {
+		return c, fmt.Errorf("collect garbage of %s: its manifest forbids it", m.Name)
+	}
+	log, err := readReflog(ctx, s, tx.scratch)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, fmt.Errorf("collect garbage of %s: it has no reflog, so nobody knows what was published: %w", m.Name, err)
+	}
+	if err != nil {
+		return c, err
+	}
+	if g.KeepFor == 0 {
+		g.KeepFor = defaultKeep
+	}
+	if g.KeepTags == 0 {
+		g.KeepTags = g.KeepFor
+	}
+	gc := &collector{ctx: ctx, tx: tx, o: g, log: log, manifest: *m, deleted: map[objectKey]bool{}}
+	if err := gc.run(); err != nil {
+		return gc.c, fmt.Errorf("collect garbage of %s: %w", m.Name, err)
+	}
+	gc.c.Manifest = &gc.manifest
+	return gc.c, nil
+}
+
+// collector is one garbage collection.
+type collector struct {
+	ctx      context.Context
+	tx       *Tx
+	o        GCOptions
+	log      *catalog.Reflog
+	manifest repo.Manifest
+
+	kept    objectSet         // everything that kept revisions consist of
+	roots   map[cas.Hash]bool // their root catalogs
+	oldest  int64             // time of the oldest one
+	deleted map[objectKey]bool
+	c       Collected
+}
+
+func (gc *collector) run() error {
+	if err := gc.expireTags(); err != nil {
+		return err
+	}
+	if err := gc.mark(); err != nil {
+		return err
+	}
+	if err := gc.sweep(); err != nil {
+		return err
+	}
+	if gc.o.Orphans {
+		if err := gc.orphans(); err != nil {
+			return err
+		}
+	}
+	return gc.finish()
+}
+
+// expireTags removes old generic tags and publishes the history without them,
+// before anything that they name is deleted.
+func (gc *collector) expireTags() error {
+	h, err := gc.tx.history(gc.ctx)
+	if err != nil {
+		return err
+	}
+	before := gc.tx.now.Add(-max(gc.o.KeepTags, 0)).Unix()
+	n := len(h.Tags)
+	h.Tags = slices.DeleteFunc(h.Tags, func(t catalog.Tag) bool {
+		return strings.HasPrefix(t.Name, generic) && genericNames.MatchString(t.Name) && t.Timestamp < before
+	})
+	gc.c.Tags = int64(n - len(h.Tags))
+	gc.roots = map[cas.Hash]bool{gc.manifest.Root: true}
+	for _, t := range h.Tags {
+		gc.roots[t.Hash] = true
+	}
+	if gc.c.Tags == 0 || gc.o.DryRun {
+		return nil
+	}
+	next := head{manifest: gc.manifest, history: h}
+	next.manifest.Timestamp = gc.tx.now.Unix()
+	m, err := gc.tx.head().write(gc.ctx, next)
+	if err != nil {
+		return err
+	}
+	return gc.moved(m)
+}
+
+// moved makes m the manifest that the next one replaces.
+func (gc *collector) moved(m *repo.Manifest) (err error) {
+	gc.manifest = *m
+	if gc.tx.before, err = readAll(gc.ctx, gc.tx.storage, repo.ManifestName, maxHeadFile); err != nil {
+		return err
+	}
+	gc.log, err = readReflog(gc.ctx, gc.tx.storage, gc.tx.scratch)
+	return err
+}
+
+// mark finds everything that the kept revisions consist of.
+func (gc *collector) mark() error {
+	since := gc.tx.now.Add(-max(gc.o.KeepFor, 0)).Unix()
+	n := 0
+	err := gc.tx.view().chain(gc.ctx, func(h cas.Hash, p catalog.Properties) bool {
+		if n > gc.o.Keep && (gc.o.KeepFor < 0 || p.LastModified < since) {
+			return false
+		}
+		n++
+		gc.roots[h] = true
+		gc.oldest = p.LastModified
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	for h := range gc.roots {
+		if err := gc.walk(h, -1, "", gc.keep); err != nil {
+			return fmt.Errorf("revision with root catalog %s: %w", h, err)
+		}
+	}
+	m := &gc.manifest
+	for _, o := range []cas.Object{
+		{Hash: m.Certificate, Suffix: cas.CertificateSuffix}, {Hash: m.History, Suffix: cas.HistorySuffix},
+		{Hash: m.Metainfo, Suffix: cas.MetainfoSuffix},
+	} {
+		gc.kept.add(keyOf(o))
+	}
+	for _, r := range gc.log.Refs {
+		if r.Type != catalog.RefCatalog && r.Timestamp >= gc.oldest {
+			gc.kept.add(keyOf(cas.Object{Hash: r.Hash, Suffix: refSuffix[r.Type]}))
+		}
+	}
+	return nil
+}
+
+func (gc *collector) keep(o cas.Object) (bool, error) {
+	k := keyOf(o)
+	if o.Suffix == cas.CatalogSuffix && gc.kept.has(k) {
+		return false, nil
+	}
+	gc.kept.add(k)
+	return true, nil
+}
+
+// walk visits the objects of a catalog's tree: a catalog before what is in it,
+// where visit may refuse to go, and again, with after, behind it.
+func (gc *collector) walk(h cas.Hash, size int64, prefix string, visit func(cas.Object) (bool, error)) error {
+	self := cas.Object{Hash: h, Suffix: cas.CatalogSuffix}
+	if in, err := visit(self); err != nil || !in {
+		return err
+	}
+	cat, err := gc.tx.rev.Catalog(gc.ctx, h, size, prefix)
+	if err != nil {
+		return err
+	}
+	all, err := cat.Nested()
+	if err != nil {
+		return err
+	}
+	for _, n := range all {
+		if n.Bind {
+			continue // its revision is kept by its tag
+		}
+		if err := gc.walk(n.Hash, n.Size, n.Path, visit); err != nil {
+			return err
+		}
+	}
+	return gc.objects(cat, prefix, visit)
+}
+
+// objects visits what the entries of one catalog name.
+func (gc *collector) objects(cat *catalog.Catalog, dir string, visit func(cas.Object) (bool, error)) error {
+	var dirs []string
+	err := cat.List(catalog.HashPath(dir), func(e catalog.Entry) error {
+		switch {
+		case e.IsDir():
+			if e.Flags&(catalog.NestedMount|catalog.BindMount) == 0 {
+				dirs = append(dirs, dir+"/"+e.Name)
+			}
+			return nil
+		case !e.IsRegular() || e.Flags&catalog.External != 0:
+			return nil
+		}
+		if !e.Hash.IsZero() {
+			if _, err := visit(cas.Object{Hash: e.Hash}); err != nil {
+				return err
+			}
+		}
+		if e.Flags&catalog.Chunked == 0 {
+			return nil
+		}
+		chunks, err := cat.Chunks(e.Path)
+		for _, k := range chunks {
+			if _, err := visit(cas.Object{Hash: k.Hash, Suffix: cas.PartialSuffix}); err != nil {
+				return err
+			}
+		}
+		return err
+	})
+	for _, d := range dirs {
+		if err != nil {
+			break
+		}
+		err = gc.objects(cat, d, visit)
+	}
+	if err == nil {
+		err = gc.ctx.Err()
+	}
+	return err
+}
+
+var refSuffix = map[catalog.RefType]cas.Suffix{
+	catalog.RefCatalog: cas.CatalogSuffix, catalog.RefCertificate: cas.CertificateSuffix,
+	catalog.RefHistory: cas.HistorySuffix, catalog.RefMetainfo: cas.MetainfoSuffix,
+}
+
+// sweep deletes the revisions that are not kept and drops them from the reflog.
+func (gc *collector) sweep() error {
+	gc.kept.sort()
+	var left []catalog.Ref
+	for _, r := range gc.log.Refs {
+		o := cas.Object{Hash: r.Hash, Suffix: refSuffix[r.Type]}
+		if gc.kept.has(keyOf(o)) {
+			left = append(left, r)
+			continue
+		}
+		if r.Type != catalog.RefCatalog {
+			if err := gc.delete(o); err != nil {
+				return err
+			}
+			continue
+		}
+		gc.c.Revisions++
+		if err := gc.condemn(r.Hash, -1, ""); err != nil {
+			return fmt.Errorf("revision with root catalog %s: %w", r.Hash, err)
+		}
+	}
+	gc.log.Refs = left
+	return nil
+}
+
+// condemn deletes a catalog's tree, the catalog last: until then it is the only
+// one that knows the rest. Parts that are gone went in an earlier run.
+func (gc *collector) condemn(h cas.Hash, size int64, prefix string) error {
+	self := cas.Object{Hash: h, Suffix: cas.CatalogSuffix}
+	if gc.kept.has(keyOf(self)) || gc.deleted[keyOf(self)] {
+		return nil
+	}
+	cat, err := gc.tx.rev.Catalog(gc.ctx, h, size, prefix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	all, err := cat.Nested()
+	if err != nil {
+		return err
+	}
+	for _, n := range all {
+		if n.Bind {
+			continue
+		}
+		if err := gc.condemn(n.Hash, n.Size, n.Path); err != nil {
+			return err
+		}
+	}
+	if err := gc.objects(cat, prefix, func(o cas.Object) (bool, error) { return true, gc.delete(o) }); err != nil {
+		return err
+	}
+	return gc.delete(self)
+}
+
+// delete removes an object unless a kept revision has it.
+func (gc *collector) delete(o cas.Object) error {
+	k := keyOf(o)
+	if gc.kept.has(k) || gc.deleted[k] {
+		return nil
+	}
+	gc.deleted[k] = true
+	return gc.deleteFile(o.Name())
+}
+
+func (gc *collector) deleteFile(name string) error {
+	size, ok, err := gc.tx.storage.Has(gc.ctx, name)
+	if err != nil || !ok {
+		return err
+	}
+	gc.c.Objects++
+	gc.c.Bytes += size
+	if gc.o.Deleted != nil {
+		gc.o.Deleted(name)
+	}
+	if gc.o.DryRun {
+		return nil
+	}
+	if err := gc.tx.lease.Valid(); err != nil {
+		return err
+	}
+	return gc.tx.storage.Delete(gc.ctx, name)
+}
+
+// orphans deletes what no revision names and nobody is writing.
+func (gc *collector) orphans() error {
+	before := gc.tx.now.Add(-orphanAge)
+	for f, err := range gc.tx.storage.List(gc.ctx, "data/") {
+		if err != nil {
+			return err
+		}
+		if k, ok := parseName(f.Name); !f.Modified.Before(before) || ok && gc.kept.has(k) || !ok && !strings.HasPrefix(f.Name, "data/txn/") {
+			continue
+		}
+		if err := gc.deleteFile(f.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish publishes the shortened reflog.
+func (gc *collector) finish() error {
+	if gc.o.DryRun || gc.c.Revisions == 0 && gc.c.Objects == 0 {
+		return nil
+	}
+	w := gc.tx.head()
+	var err error
+	if gc.manifest.Reflog, err = w.replaceReflog(gc.ctx, gc.log, gc.manifest.Root.Algorithm()); err != nil {
+		return err
+	}
+	gc.manifest.Timestamp = gc.tx.now.Unix()
+	return w.sign(gc.ctx, &gc.manifest)
+}
+
+// objectKey names an object in the storage: digest, algorithm and suffix.
+type objectKey [22]byte
+
+func keyOf(o cas.Object) (k objectKey) {
+	copy(k[:], o.Hash.Bytes())
+	k[20], k[21] = byte(o.Hash.Algorithm()), byte(o.Suffix)
+	return k
+}
+
+// parseName is the key of an object's file.
+func parseName(name string) (objectKey, bool) {
+	rest, ok := strings.CutPrefix(name, "data/")
+	dir, file, slash := strings.Cut(rest, "/")
+	if !ok || !slash || len(dir) != 2 || file == "" {
+		return objectKey{}, false
+	}
+	text, suffix := dir+file, cas.Suffix(0)
+	if last := text[len(text)-1]; last >= 'A' && last <= 'Z' {
+		text, suffix = text[:len(text)-1], cas.Suffix(last)
+	}
+	h, err := cas.ParseHash(text)
+	return keyOf(cas.Object{Hash: h, Suffix: suffix}), err == nil
+}
+
+// objectSet is a set of objects in 22 bytes each: a repository may have tens of
+// millions. It is a sorted part and a small part that is not.
+type objectSet struct {
+	sorted []objectKey
+	fresh  map[objectKey]struct{}
+}
+
+func (s *objectSet) add(k objectKey) {
+	if s.has(k) {
+		return
+	}
+	if s.fresh == nil {
+		s.fresh = map[objectKey]struct{}{}
+	}
+	s.fresh[k] = struct{}{}
+	if len(s.fresh) > 1<<16 && len(s.fresh) > len(s.sorted)/4 {
+		s.sort()
+	}
+}
+
+func (s *objectSet) has(k objectKey) bool {
+	if _, ok := s.fresh[k]; ok {
+		return true
+	}
+	_, ok := slices.BinarySearchFunc(s.sorted, k, compareKeys)
+	return ok
+}
+
+func (s *objectSet) sort() {
+	for k := range s.fresh {
+		s.sorted = append(s.sorted, k)
+	}
+	clear(s.fresh)
+	slices.SortFunc(s.sorted, compareKeys)
+}
+
+func compareKeys(a, b objectKey) int { return bytes.Compare(a[:], b[:]) }

@@ -1,0 +1,166 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/flatrun/flatrun/mount/cas"
+	"github.com/flatrun/flatrun/mount/catalog"
+	"github.com/flatrun/flatrun/mount/repo"
+)
+
+// Tags lists the named revisions, oldest first.
+func Tags(ctx context.Context, s Storage, o ReadOptions) ([]catalog.Tag, error) {
+	v, err := openView(ctx, s, o)
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	return v.repo.Tags(ctx)
+}
+
+// AddTag names a revision: a tag's, a number's, a root catalog's, or "" for the
+// head's. A tag of that name moves.
+func AddTag(ctx context.Context, s Storage, keys Keys, o Options, name, revision, description string) (*repo.Manifest, error) {
+	if err := checkTag(name); err != nil || name == "" {
+		return nil, fmt.Errorf("add tag: %w", orEmpty(err))
+	}
+	return editHead(ctx, s, keys, o, func(tx *Tx, h *head) error {
+		t, err := tx.view().resolve(ctx, revision)
+		if err != nil {
+			return err
+		}
+		if t, err = tx.completeTag(ctx, t); err != nil {
+			return err
+		}
+		t.Name, t.Description = name, description
+		h.history.Set(t)
+		return nil
+	})
+}
+
+func orEmpty(err error) error {
+	if err == nil {
+		return fmt.Errorf("a tag needs a name")
+	}
+	return err
+}
+
+// completeTag fills in what is known of a revision that was named by its hash.
+func (tx *Tx) completeTag(ctx context.Context, t catalog.Tag) (catalog.Tag, error) {
+	c, err := tx.rev.Catalog(ctx, t.Hash, -1, "")
+	if err != nil {
+		return t, fmt.Errorf("revision with root catalog %s: %w", t.Hash, err)
+	}
+	p, err := c.Properties()
+	if err != nil {
+		return t, err
+	}
+	t.Revision, t.Timestamp = p.Revision, p.LastModified
+	if t.Size < 0 {
+		t.Size, err = tx.catalogSize(ctx, t.Hash)
+	}
+	return t, err
+}
+
+// catalogSize is the uncompressed size of a stored catalog.
+func (tx *Tx) catalogSize(ctx context.Context, h cas.Hash) (int64, error) {
+	b, err := cas.ReadVerified(ctx, Fetcher(tx.storage), cas.Object{Hash: h, Suffix: cas.CatalogSuffix, Size: -1})
+	return int64(len(b)), err
+}
+
+// RemoveTags removes tags; the revisions they named live on until they are
+// collected.
+func RemoveTags(ctx context.Context, s Storage, keys Keys, o Options, names ...string) (*repo.Manifest, error) {
+	return editHead(ctx, s, keys, o, func(tx *Tx, h *head) error {
+		for _, name := range names {
+			if name == trunk || name == trunkPrevious {
+				return fmt.Errorf("remove tag %s: the name is the repository's own", name)
+			}
+			if !h.history.Remove(name) {
+				return fmt.Errorf("remove tag %s: there is none", name)
+			}
+		}
+		return nil
+	})
+}
+
+// editHead changes tags and other parts of the head, not the tree.
+func editHead(ctx context.Context, s Storage, keys Keys, o Options, edit func(*Tx, *head) error) (*repo.Manifest, error) {
+	tx, err := Begin(ctx, s, keys, o)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Abort()
+	h := head{manifest: *tx.rev.Manifest()}
+	h.manifest.Timestamp = tx.now.Unix()
+	if h.history, err = tx.history(ctx); err != nil {
+		return nil, err
+	}
+	if err := edit(tx, &h); err != nil {
+		return nil, err
+	}
+	return tx.head().write(ctx, h)
+}
+
+// view is the transaction's base for inspection; it must not be closed.
+func (tx *Tx) view() *view { return &view{tx.storage, tx.repo, tx.rev, tx.scratch} }
+
+// Rollback publishes an earlier revision, named as for AddTag, as the newest:
+// clients never go back, so it gets the next number. Everything stays in the
+// history, and trunk-previous names what was rolled back.
+func Rollback(ctx context.Context, s Storage, keys Keys, o Options, revision string) (*repo.Manifest, error) {
+	if revision == "" {
+		revision = trunkPrevious
+	}
+	return editHead(ctx, s, keys, o, func(tx *Tx, h *head) error {
+		t, err := tx.view().resolve(ctx, revision)
+		if err != nil {
+			return err
+		}
+		base := h.manifest
+		if t.Hash == base.Root {
+			return fmt.Errorf("roll back to %s: it is the newest revision", revision)
+		}
+		tx.base = tx.view().tree(t.Hash, t.Size)
+		if err := tx.rewrite(ctx, &h.manifest); err != nil {
+			return fmt.Errorf("roll back to %s: %w", revision, err)
+		}
+		tagHead(h.history, tx.rev.Manifest(), &h.manifest, CommitOptions{NoTag: true})
+		return nil
+	})
+}
+
+// Resign signs the whitelist anew with the master key, for 30 days, and the
+// manifest with the repository key.
+func Resign(ctx context.Context, s Storage, keys Keys, o Options) (err error) {
+	o.fill()
+	lease, err := s.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	err = writeWhitelist(ctx, s, o.FQRN, keys, o.Now())
+	if e := lease.Release(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	// Certificate and manifest follow where the key pair was replaced.
+	_, err = editHead(ctx, s, keys, o, func(*Tx, *head) error { return nil })
+	return err
+}
+
+// whitelistUntil is when the stored whitelist ends.
+func whitelistUntil(ctx context.Context, s Storage) (time.Time, error) {
+	raw, err := readAll(ctx, s, repo.WhitelistName, maxHeadFile)
+	if err != nil {
+		return time.Time{}, err
+	}
+	w, err := repo.ParseWhitelist(raw)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return w.Expires, nil
+}
