@@ -17,8 +17,8 @@ func mounts(req Request, host Host) []specs.Mount {
 		devices(req, host),
 		kernel(req),
 		sites(req),
+		temporary(req), // before home, which may lie in it
 		home(req, host),
-		temporary(req),
 		scratch(req),
 		cvmfs(req, "/cvmfs"),
 		accounts(req, host),

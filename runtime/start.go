@@ -33,6 +33,10 @@ func Start(spec *specs.Spec, x Extras) error {
 	}
 	// no_new_privs, capabilities and filters belong to a thread; the one that calls execve is the one that counts.
 	goruntime.LockOSThread()
+	rights, err := capabilitySets(spec.Process.Capabilities)
+	if err != nil {
+		return err
+	}
 	if err := build(spec, x.Log); err != nil {
 		return err
 	}
@@ -49,7 +53,7 @@ func Start(spec *specs.Spec, x Extras) error {
 	if err := limit(spec.Process); err != nil {
 		return err
 	}
-	if err := confine(spec); err != nil {
+	if err := confine(spec, rights); err != nil {
 		return err
 	}
 	return execute(file, spec.Process.Args, spec.Process.Env)
@@ -116,10 +120,10 @@ var resources = map[string]int{
 
 // confine gives up rights. A filter may be loaded by a process that can gain no privileges or has CAP_SYS_ADMIN, so it
 // comes last with no_new_privs and first without.
-func confine(spec *specs.Spec) error {
+func confine(spec *specs.Spec, rights *capabilities.Caps) error {
 	steps := []func() error{
 		func() error { return filter(spec) },
-		func() error { return dropCapabilities(spec.Process.Capabilities) },
+		rights.ApplyCaps,
 	}
 	if spec.Process.NoNewPrivileges {
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
@@ -129,7 +133,7 @@ func confine(spec *specs.Spec) error {
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
-			return err
+			return fmt.Errorf("give up rights: %w", err)
 		}
 	}
 	return nil
@@ -148,23 +152,21 @@ func filter(spec *specs.Spec) error {
 	return err
 }
 
-// dropCapabilities leaves the given sets of capabilities; nil leaves all as they are.
-func dropCapabilities(c *specs.LinuxCapabilities) error {
-	if c == nil {
-		return nil
+// capabilitySets prepares the capability sets of a process; those of nil stay as they are. It needs the host's /proc.
+func capabilitySets(c *specs.LinuxCapabilities) (*capabilities.Caps, error) {
+	var sets *configs.Capabilities
+	if c != nil {
+		sets = &configs.Capabilities{
+			Bounding:    c.Bounding,
+			Effective:   c.Effective,
+			Inheritable: c.Inheritable,
+			Permitted:   c.Permitted,
+			Ambient:     c.Ambient,
+		}
 	}
-	caps, err := capabilities.New(&configs.Capabilities{
-		Bounding:    c.Bounding,
-		Effective:   c.Effective,
-		Inheritable: c.Inheritable,
-		Permitted:   c.Permitted,
-		Ambient:     c.Ambient,
-	})
+	caps, err := capabilities.New(sets)
 	if err != nil {
-		return fmt.Errorf("capabilities: %w", err)
+		return nil, fmt.Errorf("capabilities: %w", err)
 	}
-	if err := caps.ApplyCaps(); err != nil {
-		return fmt.Errorf("drop capabilities: %w", err)
-	}
-	return nil
+	return caps, nil
 }

@@ -28,7 +28,7 @@ func (t *Tree) makePoints(farms []Farm, hidden map[string]bool) (dropped []strin
 		return nil, nil
 	}
 	for _, f := range farms {
-		names, err := entries(t.image, "./"+f.Dir)
+		names, err := entries(t.base, "./"+f.Dir)
 		if err != nil {
 			return nil, fmt.Errorf("list the image's %s: %w", f.Dir, err)
 		}
@@ -49,7 +49,7 @@ func depth(dir string) int { return len(components(dir)) }
 
 // makeFarm puts a directory in memory in place of f.Dir, with the same entries and the new ones.
 func (t *Tree) makeFarm(f Farm, names []fs.DirEntry, hidden map[string]bool) error {
-	from, err := unix.Openat(t.image, "./"+f.Dir, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	from, err := unix.Openat(t.base, "./"+f.Dir, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (t *Tree) attachFarm(f Farm, farm int, name string) error {
 	return attach(farm, dir, "")
 }
 
-// replicate makes an entry of a farm that shows the same entry of the image.
+// replicate makes an entry of a farm that shows the same entry of the directory from.
 func replicate(from, farm int, e fs.DirEntry, hidden bool) error {
 	name := e.Name()
 	switch {

@@ -58,6 +58,7 @@ func Plan(wants []Want, lookup Lookup) ([]Place, []Farm) {
 	places := make([]Place, len(wants))
 	for i, w := range wants {
 		if w.Target == "" {
+			places[i].Inside = -1
 			continue
 		}
 		place := p.place(w)
@@ -99,12 +100,12 @@ func (p *planner) place(w Want) Place {
 			continue
 		}
 		next := path.Join(dir, name)
-		if i, ok := p.mounted[next]; ok {
-			return Place{Path: path.Join(next, path.Join(rest...)), Inside: p.inside(i, rest)}
-		}
 		isDir, made := p.made[next]
 		if made && !w.Weak {
 			p.farm(next).Weak = false
+		}
+		if i, ok := p.mounted[next]; ok {
+			return Place{Path: path.Join(next, path.Join(rest...)), Inside: p.inside(i, rest)}
 		}
 		if !made {
 			t, link, err := p.lookup(next)
@@ -133,7 +134,7 @@ func (p *planner) place(w Want) Place {
 		}
 		dir = next
 	}
-	if isDir := true; isDir != w.Dir && p.isDir(dir) {
+	if !w.Dir && p.isDir(dir) {
 		return Place{Err: fmt.Errorf("%s in the image is a directory", dir)}
 	}
 	return Place{Path: dir, Inside: -1}

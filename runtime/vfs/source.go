@@ -125,7 +125,7 @@ func (t *Tree) realize(m *Mount) (int, error) {
 
 // file makes a file in memory.
 func (t *Tree) file(m *Mount) (int, error) {
-	content, err := m.Content(t.image)
+	content, err := m.Content(t.base)
 	if err != nil {
 		return -1, err
 	}

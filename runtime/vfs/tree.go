@@ -16,7 +16,6 @@ type Tree struct {
 	root  Root
 	log   *slog.Logger
 	stage int // directory in memory, mounted over / where only this descriptor reaches it; holds all that is built
-	image int // the image, mounted at stage/image
 	base  int // what mount points are looked up in: the image, or the overlay over it
 	fd    int // the new root
 	names int // names given in the stage
@@ -76,7 +75,7 @@ func (t *Tree) layRoot() (err error) {
 	if err := attach(image, t.stage, "image"); err != nil {
 		return fmt.Errorf("image %s: mount: %w", t.root.Image, err)
 	}
-	t.image, t.base, t.fd = image, image, image
+	t.base, t.fd = image, image
 	if len(t.root.Lower) > 0 || t.root.Upper != "" || t.root.Memory {
 		return t.layOver()
 	}
