@@ -20,7 +20,7 @@ func TestHostFailover(t *testing.T) {
 	content := noise(1000)
 	good := newSite(t, content, nil)
 	for name, bad := range map[string]string{
-		"down": deadURL(t), "unknown": "http://no-such-host.invalid",
+		"down": deadURL(t), "unknown": "http://" + noName,
 		"404": newSite(t, nil, status(404)).URL, "500": newSite(t, nil, status(500)).URL,
 		"400": newSite(t, nil, status(400)).URL, "429": newSite(t, nil, status(429)).URL, "403": newSite(t, nil, status(403)).URL,
 	} {
@@ -59,7 +59,7 @@ func TestProxyFailover(t *testing.T) {
 	for name, chain := range map[string]string{
 		"next group":         deadURL(t) + ";" + works.URL,
 		"same group":         deadURL(t) + "|" + deadURL(t) + "|" + works.URL,
-		"unknown name":       "http://no-such-proxy.invalid:3128;" + works.URL,
+		"unknown name":       "http://" + noName + ":3128;" + works.URL,
 		"status of a proxy":  answer(403, "", "") + ";" + works.URL,
 		"squid's own error":  answer(503, "X-Squid-Error", "ERR_CANNOT_FORWARD 0") + ";" + works.URL,
 		"error of Proxy-St.": answer(502, "Proxy-Status", "p; error=connection_refused") + ";" + works.URL,

@@ -127,9 +127,9 @@ func TestErrorText(t *testing.T) {
 }
 
 func TestUnknownName(t *testing.T) {
-	c := newClient(t, Config{Servers: []string{"http://no-such-host.invalid"}})
+	c := newClient(t, Config{Servers: []string{"http://" + noName}})
 	_, err := get(c, cas.Request{Name: object})
-	if err == nil || !strings.Contains(err.Error(), "cannot resolve the name no-such-host.invalid") {
+	if err == nil || !strings.Contains(err.Error(), "cannot resolve the name "+noName) {
 		t.Errorf("error %v", err)
 	}
 }

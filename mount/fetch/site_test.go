@@ -194,6 +194,9 @@ func deadURL(t testing.TB) string {
 	return "http://127.0.0.1:" + strconv.Itoa(addr.(*unix.SockaddrInet4).Port)
 }
 
+// noName is a host name that cannot be resolved, which is found out without asking anybody: a label is too long.
+var noName = strings.Repeat("x", 64) + ".invalid"
+
 // quick makes waits short and chances many, so that tests do not wait and do not depend on the machine's speed.
 func quick(cfg Config) Config {
 	setDefault(&cfg.BackoffInit, time.Millisecond)

@@ -193,6 +193,9 @@ func (s *stream) failure(err error) *failure {
 	if cause := context.Cause(s.ctx); cause != nil {
 		err = cause
 	}
+	if s.route.host.file != "" {
+		return &failure{route: s.route, err: err}
+	}
 	f := classifyError(s.route, err)
 	if errors.Is(f.err, errSlow) {
 		f.err = fmt.Errorf("%w: less than %d bytes in %v", errSlow, max(s.c.cfg.LowSpeedLimit, 0)*int64(s.silence/time.Second)+1, s.silence)
