@@ -245,7 +245,7 @@ func TestNamespaces(t *testing.T) {
 		net = "own;new=0x40000000;"
 	)
 	runRows(t, []row{
-		{name: "pid", plan: pid + "init;", req: Request{Namespaces: Namespaces{PID: true}}, script: "echo $$; ls -d /proc/[0-9]* | wc -l", want: "2\n4\n"},
+		{name: "pid", plan: pid + "init;", req: Request{Namespaces: Namespaces{PID: true}}, script: "echo $$; set -- /proc/[0-9]*; echo $#", want: "2\n2\n"},
 		{name: "pid without init", plan: pid, req: Request{Namespaces: Namespaces{PID: true}}, script: "echo $$", want: "1\n"},
 		{name: "pid, contained", plan: pid, req: Request{Contain: true, Namespaces: Namespaces{PID: true}}, script: "echo $$; cat /proc/1/comm; true", want: "1\nsh\n"},
 		{name: "uts", plan: uts, req: Request{Hostname: "box", Namespaces: Namespaces{UTS: true}}, script: "hostname", want: "box\n"},

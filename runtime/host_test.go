@@ -1,0 +1,31 @@
+package runtime
+
+import (
+	"os"
+	"testing"
+)
+
+func TestReadHost(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	t.Setenv("PWD", dir)
+	t.Setenv("HOME", dir+"/home/")
+	h, err := ReadHost(os.Getuid(), os.Getgid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.UID != uint32(os.Getuid()) || h.Cwd != dir || h.Home != dir+"/home" {
+		t.Errorf("%+v", h)
+	}
+	// An account that no file knows is taken from the environment, as far as it can stand in a line.
+	t.Setenv("USER", "bea")
+	t.Setenv("SHELL", "/bin/x:y")
+	t.Setenv("HOME", "")
+	h, err = ReadHost(987654321, 987654321)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (Account{Name: "bea"}); h.User != want || h.Group != "" || h.Home != "" {
+		t.Errorf("%+v", h)
+	}
+}
