@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 
@@ -9,6 +10,9 @@ import (
 
 // openReadOnly opens the database in f, which must stay open as long.
 func openReadOnly(f *os.File) (*sqlite.Conn, error) {
+	if err := checkSize(f); err != nil {
+		return nil, err
+	}
 	name, err := uri(f.Fd())
 	if err != nil {
 		return nil, err
@@ -26,6 +30,32 @@ func openReadOnly(f *os.File) (*sqlite.Conn, error) {
 		}
 	}
 	return db, nil
+}
+
+// checkSize compares a database's length with what its header says. SQLite reads
+// what is missing at the end as zeros, and an index of zeros as one without rows.
+func checkSize(f *os.File) error {
+	var header [100]byte
+	if _, err := f.ReadAt(header[:], 0); err != nil {
+		return fmt.Errorf("%w: it has no header: %w", ErrCorrupt, err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	page := int64(binary.BigEndian.Uint16(header[16:]))
+	if page == 1 { // how 65536 is written
+		page = 1 << 16
+	}
+	if page < 512 || info.Size()%page != 0 {
+		return fmt.Errorf("%w: %d bytes are not a number of pages of %d", ErrCorrupt, info.Size(), page)
+	}
+	// The number of pages is valid only if the last writer knew of that field.
+	pages := int64(binary.BigEndian.Uint32(header[28:]))
+	if string(header[24:28]) == string(header[92:96]) && info.Size() < pages*page {
+		return fmt.Errorf("%w: %d of its %d pages are missing", ErrCorrupt, pages-info.Size()/page, pages)
+	}
+	return nil
 }
 
 // readDatabase runs read on the database in f.

@@ -48,6 +48,9 @@ func (n *Node) find(path string) (Node, bool, error) {
 	if err != nil || !ok {
 		return Node{}, false, err
 	}
+	if path != n.mount && e.Name != path[strings.LastIndexByte(path, '/')+1:] {
+		return Node{}, false, fmt.Errorf("catalog %s: %w: the entry at %q is called %q", n.CatalogHash, catalog.ErrCorrupt, path, e.Name)
+	}
 	found.Entry, found.Ident = e, e.Row
 	if e.LinkGroup != 0 {
 		if found.Ident, err = n.Catalog.GroupFirst(e.Parent, e.LinkGroup); err != nil {
@@ -139,7 +142,13 @@ func (v *Revision) List(ctx context.Context, dir Node, visit func(Node) error) e
 		return err
 	}
 	groups := map[uint32]int64{}
-	return dir.Catalog.List(catalog.HashPath(dir.CatalogPath()), func(e catalog.Entry) error {
+	path := dir.CatalogPath()
+	return dir.Catalog.List(catalog.HashPath(path), func(e catalog.Entry) error {
+		// What is listed must also be found: else a name leads elsewhere.
+		if e.Path != catalog.HashPath(path+"/"+e.Name) {
+			return fmt.Errorf("catalog %s: %w: entry %q (row %d) of %q is stored under another path", dir.CatalogHash,
+				catalog.ErrCorrupt, e.Name, e.Row, path)
+		}
 		n := dir
 		n.Entry, n.Ident, n.Path = e, e.Row, dir.Path+"/"+e.Name
 		if e.LinkGroup != 0 { // rows come in order, so the first of a group is its identity
