@@ -10,12 +10,18 @@ import (
 	"github.com/flatrun/flatrun/mount/catalog"
 )
 
+// maxName is the length of the longest name, also told by statfs.
+const maxName = 255
+
 // Lookup answers which entry a directory has under a name.
 func (fs *FS) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	defer fs.counters.count(opLookup, time.Now())
 	d := fs.dirs.get(in.NodeId)
 	if d == nil {
 		return fuse.ENOTDIR
+	}
+	if len(name) > maxName { // the kernel lets longer ones through, and file systems answer so
+		return fuse.Status(syscall.ENAMETOOLONG)
 	}
 	d.entered.Store(true) // before the state is looked at, see notify
 	st := fs.state.Load()

@@ -14,7 +14,7 @@ func (fs *FS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) f
 		return fs.answer(opStatFs, "", unavailable(err))
 	}
 	total := s.Total()
-	*out = fuse.StatfsOut{Bsize: blockSize, Frsize: blockSize, NameLen: 255, Files: uint64(max(total.Entries(), 0))}
+	*out = fuse.StatfsOut{Bsize: blockSize, Frsize: blockSize, NameLen: maxName, Files: uint64(max(total.Entries(), 0))}
 	if fs.usage != nil {
 		used, limit := fs.usage()
 		out.Blocks = uint64(max(used, limit)) / blockSize
