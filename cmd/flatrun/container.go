@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -51,6 +52,7 @@ type container struct {
 // program once more, messages are held back so that none is printed twice.
 func (p *program) runContainer(o *options, action, arg string, args []string) error {
 	c := &container{program: p, options: o, action: action, arg: arg, args: args}
+	p.log.hold = true
 	if err := c.check(); err != nil {
 		return err
 	}
@@ -113,11 +115,7 @@ func (c *container) enter() error {
 		}
 	}
 	if o.Fakeroot && !plan.Join {
-		if uids, gids, err := enter.SubIDs(); err == nil {
-			plan.UIDs, plan.GIDs = uids, gids
-		} else {
-			c.log.debugf("fakeroot maps one id only: %s", err)
-		}
+		plan.UIDs, plan.GIDs = c.subordinateIDs()
 	}
 	state, err := enter.Ensure(context.Background(), plan, enter.StartOptions{Config: c.config})
 	if err != nil {
@@ -125,6 +123,21 @@ func (c *container) enter() error {
 	}
 	c.state = state
 	return nil
+}
+
+// subordinateIDs are the maps of --fakeroot; none means that the caller's own id
+// is all there is. After the plan was carried out the account cannot be asked
+// any more, as the caller is root then.
+func (c *container) subordinateIDs() (uids, gids []enter.IDMap) {
+	if plan := enter.Current().Plan; plan != nil {
+		return plan.UIDs, plan.GIDs
+	}
+	uids, gids, err := enter.SubIDs()
+	if err != nil {
+		c.log.debugf("fakeroot maps one id only: %s", err)
+		return nil, nil
+	}
+	return uids, gids
 }
 
 // find gets the image's directory and configuration.
@@ -216,8 +229,24 @@ func (c *container) covers(request *runtime.Request) []singularity.Cover {
 	for _, b := range request.Binds {
 		covers = append(covers, singularity.Cover{Target: b.Target, Source: b.Source})
 	}
-	if len(request.Overlays) > 0 {
-		covers = append(covers, singularity.Cover{Target: "/"})
+	for _, o := range request.Overlays {
+		covers = append(covers, overlaid(o.Path)...)
+	}
+	return covers
+}
+
+// overlaid are the parts of the image that an overlay has something to say about.
+func overlaid(dir string) []singularity.Cover {
+	if _, err := os.Stat(filepath.Join(dir, "upper")); err == nil {
+		dir = filepath.Join(dir, "upper")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return []singularity.Cover{{Target: "/"}}
+	}
+	var covers []singularity.Cover
+	for _, entry := range entries {
+		covers = append(covers, singularity.Cover{Target: "/" + entry.Name()})
 	}
 	return covers
 }

@@ -39,18 +39,23 @@ var levelNames = map[level]struct{ name, colour string }{
 type messages struct {
 	w      io.Writer
 	show   level
-	colour bool
+	colour bool   // unless --nocolor says otherwise, on a terminal
 	held   []byte // kept until release
 	hold   bool
 }
 
 func newMessages(w io.Writer) *messages {
-	m := &messages{w: w, show: levelInfo}
-	if f, ok := w.(*os.File); ok {
-		_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-		m.colour = err == nil
+	return &messages{w: w, show: levelInfo, colour: true}
+}
+
+// terminal reports whether messages are read by a person.
+func (m *messages) terminal() bool {
+	f, ok := m.w.(*os.File)
+	if !ok {
+		return false
 	}
-	return m
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
 }
 
 func (m *messages) print(l level, format string, args ...any) {
@@ -60,7 +65,7 @@ func (m *messages) print(l level, format string, args ...any) {
 	n := levelNames[l]
 	text := strings.TrimRight(fmt.Sprintf(format, args...), "\n")
 	prefix := fmt.Sprintf("%-8s", n.name+":")
-	if m.colour && n.colour != "" {
+	if n.colour != "" && m.colour && m.terminal() {
 		prefix = n.colour + prefix + "\x1b[0m"
 	}
 	m.write(prefix + " " + text + "\n")
@@ -77,8 +82,10 @@ func (m *messages) write(s string) {
 // release prints what was held back and holds no more.
 func (m *messages) release() {
 	m.hold = false
-	m.w.Write(m.held)
-	m.held = nil
+	if len(m.held) > 0 {
+		m.w.Write(m.held)
+		m.held = nil
+	}
 }
 
 // fatal prints the error before anything that was held back: callers show their

@@ -16,10 +16,6 @@ func (e *evaluation) actionScript(args []string, need needShell) (Process, error
 	if !e.root.executable("/bin/sh") {
 		return Process{}, fmt.Errorf("environment of image %s: %w, and it has no /bin/sh", e.settings.Container, need)
 	}
-	scripts, err := e.listScripts()
-	if err != nil {
-		return Process{}, err
-	}
 	env := make(variables, len(e.host))
 	for name, value := range e.host {
 		env.set(hostPrefix+name, value.Str)
@@ -29,11 +25,9 @@ func (e *evaluation) actionScript(args []string, need needShell) (Process, error
 	}
 	var b strings.Builder
 	b.WriteString(scriptHead)
-	if scripts == nil {
-		e.writeOld(&b)
-	} else {
-		e.writeScripts(&b, scripts)
-	}
+	e.writeInject(&b)
+	b.WriteString(scriptSource)
+	e.writeConfig(&b)
 	b.WriteString(scriptPaths)
 	e.writeRestore(&b)
 	b.WriteString(scriptTail)
@@ -72,6 +66,26 @@ __libraries() {
 }
 `
 
+const scriptSource = `if [ -d /.singularity.d/env ]; then
+    for __script in /.singularity.d/env/*.sh; do
+        [ -f "$__script" ] || continue
+        case "$__script" in
+        */99-runtimevars.sh) continue ;;
+        */90-environment.sh) [ -n "${PATH+x}" ] || __complete ;;
+        esac
+        . "$__script"
+        case "$__script" in
+        */10-docker2singularity.sh | */10-docker.sh) __complete ;;
+        */99-base.sh) __inject ;;
+        esac
+    done
+elif [ -f /environment ]; then
+    . /environment
+    __complete
+    __inject
+else
+`
+
 const scriptPaths = `[ -z "${SING_USER_DEFINED_PREPEND_PATH:-}" ] || PATH="$SING_USER_DEFINED_PREPEND_PATH:$PATH"
 [ -z "${SING_USER_DEFINED_APPEND_PATH:-}" ] || PATH="$PATH:$SING_USER_DEFINED_APPEND_PATH"
 [ -z "${SING_USER_DEFINED_PATH:-}" ] || PATH=$SING_USER_DEFINED_PATH
@@ -92,8 +106,8 @@ fi
 APPTAINER_ENVIRONMENT=${APPTAINER_ENVIRONMENT:-/.singularity.d/env/91-environment.sh}
 SINGULARITY_ENVIRONMENT=$APPTAINER_ENVIRONMENT
 export PS1 PROMPT_COMMAND APPTAINER_ENVIRONMENT SINGULARITY_ENVIRONMENT
-unset -f __complete __libraries
-unset __old __dir __dirs
+unset -f __complete __libraries __inject
+unset __old __dir __dirs __script
 case "$1" in
 */*)
     [ -e "$1" ] || { echo "FATAL:   $1: no such file in the image" >&2; exit 255; }
@@ -103,42 +117,23 @@ esac
 exec "$@"
 `
 
-func (e *evaluation) writeScripts(b *strings.Builder, scripts []string) {
-	for _, name := range scripts {
-		if name == "99-runtimevars.sh" {
-			continue
-		}
-		if name == "90-environment.sh" {
-			b.WriteString("[ -n \"${PATH+x}\" ] || __complete\n")
-		}
-		file := quote(envDir + "/" + name)
-		fmt.Fprintf(b, "[ ! -f %s ] || . %s\n", file, file)
-		switch name {
-		case "10-docker2singularity.sh", "10-docker.sh":
-			b.WriteString("__complete\n")
-		case "99-base.sh":
-			e.writeInject(b)
-		}
-	}
-}
-
-func (e *evaluation) writeOld(b *strings.Builder) {
-	b.WriteString("if [ -f /environment ]; then\n    . /environment\n    __complete\n")
+// writeConfig ends scriptSource with what an image without scripts gets: the
+// variables of its OCI configuration.
+func (e *evaluation) writeConfig(b *strings.Builder) {
 	if config := e.settings.Config; config != nil {
-		b.WriteString("else\n")
 		for _, kv := range config.Env {
 			if name, value, ok := strings.Cut(kv, "="); ok && validName(name) {
-				fmt.Fprintf(b, "export %s=%s\n", name, quote(value))
+				fmt.Fprintf(b, "    export %s=%s\n", name, quote(value))
 			}
 		}
-		b.WriteString("__complete\n")
+		b.WriteString("    __complete\n")
 	}
-	b.WriteString("fi\n")
-	e.writeInject(b)
+	b.WriteString("    __inject\nfi\n")
 }
 
+// writeInject makes a function that sets what the user asked for.
 func (e *evaluation) writeInject(b *strings.Builder) {
-	fmt.Fprintf(b, "[ -n \"${PATH+x}\" ] || export PATH=%s\n", DefaultPath)
+	fmt.Fprintf(b, "__inject() {\n    [ -n \"${PATH+x}\" ] || export PATH=%s\n", DefaultPath)
 	for _, v := range e.injected {
 		value := v.value
 		if v.name == "LD_LIBRARY_PATH" && value != "" {
@@ -149,9 +144,9 @@ func (e *evaluation) writeInject(b *strings.Builder) {
 		} else {
 			value = `"` + strings.ReplaceAll(value, `"`, `\"`) + `"`
 		}
-		fmt.Fprintf(b, "export %s=%s\n", v.name, value)
+		fmt.Fprintf(b, "    export %s=%s\n", v.name, value)
 	}
-	b.WriteString("__libraries\n")
+	b.WriteString("    __libraries\n}\n")
 }
 
 // writeRestore brings the host's variables back where nothing took their place.

@@ -67,6 +67,11 @@ func (s *Settings) scriptWords(root *Root, script, appScript, appMissing, missin
 		return append([]string{name}, s.Args...), nil
 	}
 	s.Log.Info(missing)
+	if root.executable("/bin/sh") {
+		// The container is started all the same: batch systems test in this way
+		// whether it can be.
+		return []string{"/bin/sh", "-c", ":"}, nil
+	}
 	return nil, nil
 }
 

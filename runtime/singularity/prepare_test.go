@@ -354,9 +354,7 @@ func runActionScript(t *testing.T, sh string, files map[string]string, s Setting
 	if err != nil {
 		t.Fatal(err)
 	}
-	script := strings.NewReplacer("cd /.singularity.d/libs", "cd "+dir+"/.singularity.d/libs", " /.singularity.d/env", " "+dir+"/.singularity.d/env", "'/.singularity.d/env", "'"+dir+"/.singularity.d/env", "/environment", dir+"/environment").Replace(p.Args[2])
-	script = strings.ReplaceAll(script, ":-"+dir+"/.singularity.d", ":-/.singularity.d")
-	script = strings.ReplaceAll(script, dir+"/environment}", "/environment}")
+	script := strings.NewReplacer("cd /.singularity.d/libs", "cd "+dir+"/.singularity.d/libs", " /.singularity.d/env", " "+dir+"/.singularity.d/env", " /environment", " "+dir+"/environment").Replace(p.Args[2])
 	args := append([]string{"-c", script}, p.Args[3:]...)
 	if sh == "/bin/busybox" {
 		args = append([]string{"sh"}, args...)

@@ -140,8 +140,12 @@ func (r *Root) stat(name string) (fs.FileInfo, error) {
 	return f.Stat()
 }
 
-// executable is the shell's test -x for a file.
+// executable is the shell's test -x for a file. Where something not yet known
+// hides the file, the image's own is taken for the answer.
 func (r *Root) executable(name string) bool {
 	info, err := r.stat(name)
+	if errors.Is(err, errUnknown) {
+		info, err = (&Root{dir: r.dir}).stat(name)
+	}
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }

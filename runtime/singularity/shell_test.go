@@ -147,8 +147,9 @@ func TestWords(t *testing.T) {
 		{name: "run: not even a shell", files: nil, s: Settings{Action: "run"}, fail: "No runscript and no /bin/sh executable found in container, aborting"},
 		{name: "test", files: run, s: Settings{Action: "test"}, want: "/.singularity.d/test"},
 		{name: "test: application", files: run, s: Settings{Action: "test", App: "foo"}, want: "/scif/apps/foo/scif/test"},
-		{name: "test: none", files: bare, s: Settings{Action: "test"}, want: "", logged: "No test script found in container, exiting"},
-		{name: "start: none", files: bare, s: Settings{Action: "start"}, want: "", logged: "No instance start script found in container"},
+		{name: "test: none", files: bare, s: Settings{Action: "test"}, want: "/bin/sh -c :", logged: "No test script found in container, exiting"},
+		{name: "test: not even a shell", files: nil, s: Settings{Action: "test"}, want: "", logged: "No test script found in container, exiting"},
+		{name: "start: none", files: bare, s: Settings{Action: "start"}, want: "/bin/sh -c :", logged: "No instance start script found in container"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
