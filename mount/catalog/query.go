@@ -64,13 +64,19 @@ func (c *Catalog) List(parent PathHash, visit func(Entry) error) error {
 	defer c.pool.keep(k)
 	k.listing.BindInt64(1, parent.A)
 	k.listing.BindInt64(2, parent.B)
-	return c.wrap(each(k.listing, func(row *sqlite.Stmt) error {
+	var stop error // visit's own, which is not about the catalog
+	err = each(k.listing, func(row *sqlite.Stmt) error {
 		e, err := c.scan(row)
-		if err != nil {
-			return err
+		if err == nil {
+			stop = visit(e)
+			err = stop
 		}
-		return visit(e)
-	}))
+		return err
+	})
+	if stop != nil {
+		return stop
+	}
+	return c.wrap(err)
 }
 
 // scan reads a row in the order of entryColumns.
