@@ -49,7 +49,7 @@ func deep(t *testing.T) *repotest.Repo {
 }
 
 func TestLookup(t *testing.T) {
-	v := repotest.Open(t, deep(t).Config(t)).Head()
+	v := repotest.Open(t, deep(t).Uncached(t)).Head()
 	ctx := context.Background()
 	for path, want := range map[string]string{
 		"/a/b/c/d/file":                   "deep",
@@ -104,7 +104,7 @@ func must[T any](v T, err error) T {
 
 // TestChild walks by names only, as the kernel does.
 func TestChild(t *testing.T) {
-	o := repotest.Open(t, deep(t).Config(t))
+	o := repotest.Open(t, deep(t).Uncached(t))
 	v, ctx := o.Head(), context.Background()
 	n := v.Root()
 	for i, name := range []string{"a", "b", "c", "d", "file"} {
@@ -142,7 +142,7 @@ func TestChild(t *testing.T) {
 }
 
 func TestHardLinks(t *testing.T) {
-	v := repotest.Open(t, deep(t).Config(t)).Head()
+	v := repotest.Open(t, deep(t).Uncached(t)).Head()
 	ctx := context.Background()
 	ident := map[string]string{}
 	err := v.List(ctx, v.Root(), func(n repo.Node) error {
@@ -162,7 +162,7 @@ func TestHardLinks(t *testing.T) {
 }
 
 func TestNodeAt(t *testing.T) {
-	o := repotest.Open(t, deep(t).Config(t))
+	o := repotest.Open(t, deep(t).Uncached(t))
 	v, ctx := o.Head(), context.Background()
 	for _, path := range []string{"/a/b/c/d/file", "/a/x", "/h2", "/a/b"} {
 		n := must(v.Lookup(ctx, path))
@@ -195,7 +195,7 @@ func TestContent(t *testing.T) {
 		{Path: "/dir/external", Content: content, External: true}, {Path: "/dir/external-chunked", Content: content, External: true, Chunk: 333},
 		{Path: "/empty"}, {Path: "/fifo", Kind: repotest.Fifo},
 	}})
-	v := repotest.Open(t, r.Config(t)).Head()
+	v := repotest.Open(t, r.Uncached(t)).Head()
 	ctx := context.Background()
 	for _, path := range []string{"/whole", "/chunked", "/dir/external", "/dir/external-chunked"} {
 		f := must(v.File(ctx, must(v.Lookup(ctx, path))))
@@ -233,7 +233,7 @@ func TestContent(t *testing.T) {
 		t.Errorf("external objects %+v", o)
 	}
 	edit(t, filepath.Join(r.ExternalDir, "dir/external"), flip(3))
-	if err := readEverything(r.Config(t)); !errors.Is(err, cas.ErrCorrupt) {
+	if err := readEverything(r.Uncached(t)); !errors.Is(err, cas.ErrCorrupt) {
 		t.Errorf("changed external data: %v", err)
 	}
 }
@@ -241,7 +241,7 @@ func TestContent(t *testing.T) {
 func TestReadersOfOneFile(t *testing.T) {
 	content := strings.Repeat("0123456789abcdef", 1000)
 	r := repotest.Build(t, repotest.Spec{Tree: []repotest.File{{Path: "/chunked", Content: content, Chunk: 1000}}})
-	v := repotest.Open(t, r.Config(t)).Head()
+	v := repotest.Open(t, r.Uncached(t)).Head()
 	f := must(v.File(context.Background(), must(v.Lookup(context.Background(), "/chunked"))))
 	defer f.Close()
 	errs := make(chan error)
@@ -267,7 +267,7 @@ func TestReadersOfOneFile(t *testing.T) {
 
 func TestCancelledRead(t *testing.T) {
 	r := repotest.Build(t, repotest.Spec{Tree: tree()})
-	v := repotest.Open(t, r.Config(t)).Head()
+	v := repotest.Open(t, r.Uncached(t)).Head()
 	f := must(v.File(context.Background(), must(v.Lookup(context.Background(), "/file"))))
 	defer f.Close()
 	ctx, cancel := context.WithCancel(context.Background())

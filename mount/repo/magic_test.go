@@ -18,7 +18,7 @@ func TestMagic(t *testing.T) {
 	r := repotest.Build(t, repotest.Spec{Compression: cas.None, Tree: append(tree(),
 		repotest.File{Path: "/dir/ext", Content: "far", External: true},
 		repotest.File{Path: "/own", Content: "x", Xattrs: map[string]string{"user.fqrn": "mine"}})})
-	cfg := r.Config(t)
+	cfg := r.Uncached(t)
 	now := time.Unix(1.8e9, 0)
 	cfg.Now, cfg.Version = func() time.Time { return now }, "flatrun 1.2"
 	cfg.Status = func() repo.Status {
@@ -97,7 +97,7 @@ func TestMagic(t *testing.T) {
 }
 
 func TestMagicIsListedOnTheRoot(t *testing.T) {
-	cfg := repotest.Build(t, repotest.Spec{Tree: tree()}).Config(t)
+	cfg := repotest.Build(t, repotest.Spec{Tree: tree()}).Uncached(t)
 	cfg.Tag = "trunk"
 	v := repotest.Open(t, cfg).Head()
 	ctx := context.Background()
@@ -122,7 +122,7 @@ func TestMagicIsListedOnTheRoot(t *testing.T) {
 // TestPages reads a value that the kernel would not take at once.
 func TestPages(t *testing.T) {
 	r := repotest.Build(t, repotest.Spec{Tree: []repotest.File{{Path: "/big", Content: strings.Repeat("x", 3000), Chunk: 2}}})
-	v := repotest.Open(t, r.Config(t)).Head()
+	v := repotest.Open(t, r.Uncached(t)).Head()
 	ctx := context.Background()
 	n := must(v.Lookup(ctx, "/big"))
 	if pages := must(v.Xattr(ctx, n, "user.chunk_list~?")); string(pages) != "2" {

@@ -210,7 +210,7 @@ func TestCorruptRepositories(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			r := repotest.Build(t, repotest.Spec{Tree: tree()})
 			test.spoil(t, r)
-			err := readEverything(r.Config(t))
+			err := readEverything(r.Uncached(t))
 			if !errors.Is(err, test.is) || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("error %v\nwant %v that says %q", err, test.is, test.says)
 			}
@@ -253,7 +253,7 @@ func rehash(b []byte) []byte {
 // object is the first one of a file's content.
 func object(t *testing.T, r *repotest.Repo, path string) cas.Object {
 	t.Helper()
-	v := repotest.Open(t, r.Config(t)).Head()
+	v := repotest.Open(t, r.Uncached(t)).Head()
 	n, err := v.Lookup(context.Background(), path)
 	if err != nil {
 		t.Fatal(err)
@@ -267,7 +267,7 @@ func object(t *testing.T, r *repotest.Repo, path string) cas.Object {
 
 func nestedAt(t *testing.T, r *repotest.Repo, path string) catalog.Nested {
 	t.Helper()
-	n, found, err := repotest.Open(t, r.Config(t)).Head().Root().Catalog.NestedAt(path)
+	n, found, err := repotest.Open(t, r.Uncached(t)).Head().Root().Catalog.NestedAt(path)
 	if err != nil || !found {
 		t.Fatalf("nested catalog at %s: %v, %v", path, found, err)
 	}
@@ -280,7 +280,7 @@ func TestTrustAccepts(t *testing.T) {
 		for _, c := range []cas.Compression{cas.Zlib, cas.None} {
 			t.Run(a.String()+" "+c.String(), func(t *testing.T) {
 				r := repotest.Build(t, repotest.Spec{Algorithm: a, Compression: c, AltPaths: c == cas.None, Tree: tree()})
-				cfg := r.Config(t)
+				cfg := r.Uncached(t)
 				cfg.Keys = []*rsa.PublicKey{&wrong.PublicKey, &right.PublicKey} // any of several may have signed
 				if err := readEverything(cfg); err != nil {
 					t.Error(err)
@@ -316,7 +316,7 @@ func TestBlacklist(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			cfg := r.Config(t)
+			cfg := r.Uncached(t)
 			cfg.Blacklist = test.lines
 			err := readEverything(cfg)
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
@@ -327,7 +327,7 @@ func TestBlacklist(t *testing.T) {
 }
 
 func TestNoKeys(t *testing.T) {
-	cfg := repotest.Build(t, repotest.Spec{}).Config(t)
+	cfg := repotest.Build(t, repotest.Spec{}).Uncached(t)
 	cfg.Keys = nil
 	if err := readEverything(cfg); err == nil || !strings.Contains(err.Error(), "no master key") {
 		t.Errorf("error %v", err)

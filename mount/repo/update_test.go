@@ -219,7 +219,7 @@ func TestTags(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.tag, func(t *testing.T) {
-			cfg := r.Config(t)
+			cfg := r.Uncached(t)
 			cfg.Tag = test.tag
 			o, err := repo.Open(context.Background(), cfg)
 			if err != nil {
@@ -237,7 +237,7 @@ func TestTags(t *testing.T) {
 			}
 		})
 	}
-	tags, err := repotest.Open(t, r.Config(t)).Tags(context.Background())
+	tags, err := repotest.Open(t, r.Uncached(t)).Tags(context.Background())
 	names := map[string]uint64{}
 	for _, tag := range tags {
 		names[tag.Name] = tag.Revision
@@ -251,7 +251,7 @@ func TestTags(t *testing.T) {
 func TestPinnedChecksTrust(t *testing.T) {
 	r := repotest.Build(t, repotest.Spec{Tree: tree(), Tag: "v1", Expires: time.Unix(1.5e9, 0)})
 	for _, tag := range []string{"v1", "2030-01-01", r.Manifest.Root.String()} {
-		cfg := r.Config(t)
+		cfg := r.Uncached(t)
 		cfg.Tag = tag
 		if err := readEverything(cfg); !errors.Is(err, repo.ErrExpired) {
 			t.Errorf("tag %s: %v", tag, err)

@@ -126,6 +126,16 @@ func (r *Repo) Config(t testing.TB) repo.Config {
 	return r.ConfigFrom(t, cas.Dir(r.Dir))
 }
 
+// Uncached is Config without a cache, and so without breadcrumbs.
+func (r *Repo) Uncached(t testing.TB) repo.Config {
+	t.Helper()
+	keys, err := repo.LoadKeys(r.KeyPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return repo.Config{FQRN: r.FQRN, Keys: keys, Fetcher: cas.Dir(r.Dir), Store: Direct{cas.Dir(r.Dir), cas.Dir(r.ExternalDir)}}
+}
+
 // ConfigFrom opens the repository from elsewhere, with an empty cache.
 func (r *Repo) ConfigFrom(t testing.TB, from cas.Fetcher) repo.Config {
 	t.Helper()

@@ -2,6 +2,8 @@ package repotest
 
 import (
 	"context"
+	"io"
+	"os"
 	"testing"
 	"time"
 
@@ -44,4 +46,33 @@ func Open(t testing.TB, cfg repo.Config) *repo.Repository {
 	}
 	t.Cleanup(func() { r.Close() })
 	return r
+}
+
+// Direct is a Store without a cache: it fetches an object each time. Making a
+// cache takes longer than most tests.
+type Direct struct{ Main, External cas.Fetcher }
+
+func (d Direct) Open(ctx context.Context, o cas.Object) (*os.File, error) {
+	from := d.Main
+	if o.External != "" {
+		from = d.External
+	}
+	content, err := cas.ReadVerified(ctx, from, o)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp("", "object")
+	if err != nil {
+		return nil, err
+	}
+	os.Remove(f.Name())
+	if _, err := f.Write(content); err != nil {
+		f.Close()
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
