@@ -91,10 +91,14 @@ func (c *Cache) makeDirs() error {
 			return err
 		}
 	}
+	_, err := os.Stat(filepath.Join(c.cfg.Dir, "00"))
 	for i := range 256 {
 		if err := c.mkdir(fmt.Sprintf("%02x", i)); err != nil {
 			return err
 		}
+	}
+	if errors.Is(err, fs.ErrNotExist) { // nothing to count in a new cache
+		c.counted(0, 0)
 	}
 	return nil
 }
@@ -159,7 +163,7 @@ func (c *Cache) open(o Object) (*os.File, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || o.Size >= 0 && st.Size != o.Size {
 		unix.Close(fd)
 		c.log.Warn("cached object has the wrong size; removing it", "object", o.String(), "size", st.Size, "want", o.Size)
-		c.drop(path, st.Size)
+		c.drop(path, o.Size)
 		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 	}
 	if !c.cfg.ReadOnly {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,7 +41,14 @@ func (c *Cache) managed() bool { return !c.cfg.ReadOnly && !c.cfg.Shared }
 // updateUsage changes the estimate under a lock. The file has one length from its first write on, so that a full disk does
 // not get in the way; an unreadable one counts as never counted.
 func (c *Cache) updateUsage(change func(*usage)) (u usage, err error) {
-	f, err := os.OpenFile(filepath.Join(c.cfg.Dir, usageFile), os.O_RDWR|os.O_CREATE, 0o600)
+	flags := os.O_RDWR
+	if change != nil {
+		flags |= os.O_CREATE
+	}
+	f, err := os.OpenFile(filepath.Join(c.cfg.Dir, usageFile), flags, 0o600)
+	if change == nil && errors.Is(err, fs.ErrNotExist) {
+		return usage{}, nil
+	}
 	if err != nil {
 		return usage{}, err
 	}
@@ -67,6 +75,17 @@ func (c *Cache) updateUsage(change func(*usage)) (u usage, err error) {
 	return u, err
 }
 
+// counted sets the estimate to what was counted.
+func (c *Cache) counted(bytes, objects int64) {
+	if !c.managed() {
+		return
+	}
+	_, err := c.updateUsage(func(u *usage) { *u = usage{bytes, objects, time.Now().Unix()} })
+	if err != nil {
+		c.log.Debug("cache estimate not updated", "err", err)
+	}
+}
+
 // account adds to the estimate.
 func (c *Cache) account(bytes, objects int64) {
 	if !c.managed() {
@@ -89,8 +108,8 @@ func (c *Cache) Usage() (bytes, objects int64, err error) {
 		bytes, objects = bytes+e.Size, objects+1
 		return nil
 	})
-	if err == nil && c.managed() {
-		c.updateUsage(func(u *usage) { *u = usage{bytes, objects, time.Now().Unix()} })
+	if err == nil {
+		c.counted(bytes, objects)
 	}
 	return bytes, objects, err
 }
@@ -236,7 +255,7 @@ func (c *Cache) evictList(ctx context.Context, all []Entry, excess int64) (gone 
 			return gone, err
 		}
 		switch err := os.Remove(c.path(e.Hash)); {
-		case err == nil, errors.Is(err, os.ErrNotExist):
+		case err == nil, errors.Is(err, fs.ErrNotExist):
 			gone.bytes, gone.objects = gone.bytes+e.Size, gone.objects+1
 		default:
 			return gone, fmt.Errorf("clean cache: %w", err)

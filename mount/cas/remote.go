@@ -24,6 +24,7 @@ type Remote struct {
 
 	mu       sync.Mutex
 	flights  map[flightKey]*flight
+	running  sync.WaitGroup // flights, with the cleaning that may follow them
 	loose    loose
 	counters struct{ objects, bytes, wire, hits, lower, uncached, errors atomic.Int64 }
 }
@@ -124,7 +125,7 @@ func (s *Remote) join(ctx context.Context, o Object) (flightKey, *flight) {
 		s.flights = make(map[flightKey]*flight)
 	}
 	s.flights[key] = fl
-	go s.fly(ctx, key, fl, o)
+	s.running.Go(func() { s.fly(ctx, key, fl, o) })
 	return key, fl
 }
 
@@ -234,5 +235,14 @@ func (s *Remote) Stats() RemoteStats {
 	}
 }
 
-// Close releases the objects that only this Remote holds. Files that were opened stay open.
-func (s *Remote) Close() { s.loose.close() }
+// Close ends fetches that still run, waits until nothing more is changed in the cache, and releases the objects that only
+// this Remote holds. Files that were opened stay open.
+func (s *Remote) Close() {
+	s.mu.Lock()
+	for _, fl := range s.flights {
+		fl.cancel()
+	}
+	s.mu.Unlock()
+	s.running.Wait()
+	s.loose.close()
+}
