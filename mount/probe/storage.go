@@ -1,0 +1,205 @@
+package probe
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// fuseDevice looks at /dev/fuse as this user sees it.
+func (h host) fuseDevice() Result {
+	r := Result{Name: "/dev/fuse", State: OK}
+	info, err := os.Stat("/dev/fuse")
+	if err != nil {
+		r.State, r.Reason = Failed, reason(err)
+		r.Advice = "modprobe fuse; inside a container, start that with --device /dev/fuse"
+		return r
+	}
+	r.Detail = info.Mode().String()
+	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		r.State, r.Reason = Failed, "open: "+reason(err)
+		r.Advice = "chmod 666 /dev/fuse, as udev does on most distributions"
+		return r
+	}
+	f.Close()
+	return r
+}
+
+// fuse decides whether repositories can be mounted; where the site has mounted
+// them already, that is not needed.
+func (h host) fuse(native bool) Result {
+	r := Result{Name: "FUSE", State: OK, Required: !native, Detail: "mounted in a user namespace"}
+	if err := FUSE(); err != nil {
+		r.State, r.Detail, r.Reason = Failed, "", err.Error()
+		r.Advice = dependsOnUserNamespace("images in repositories need /dev/fuse, readable and writable, and Linux 4.18 or newer with CONFIG_FUSE_FS; plain directories can be run without")
+		if native {
+			r.State = Warning
+		}
+	}
+	return r
+}
+
+// fusermount is what flatrun mount needs to show a repository on the host.
+func (h host) fusermount() Result {
+	r := Result{Name: "fusermount3", State: Warning, Advice: "flatrun mount needs it: apt install fuse3 (or dnf install fuse3)"}
+	program, err := exec.LookPath("fusermount3")
+	if err != nil {
+		program, err = exec.LookPath("fusermount")
+	}
+	if err != nil {
+		r.Reason = reason(err)
+		return r
+	}
+	r.Detail = program
+	info, err := os.Stat(program)
+	if err != nil {
+		r.Reason = reason(err)
+		return r
+	}
+	if info.Mode()&os.ModeSetuid == 0 && h.uid != 0 {
+		r.Reason, r.Advice = "not set-user-id root", "chmod u+s "+program
+		return r
+	}
+	if statusField(h.read("/proc/self/status"), "NoNewPrivs") == "1" {
+		r.Reason, r.Advice = "no_new_privs is set, so it cannot gain rights", "run flatrun mount outside of this job or container"
+		return r
+	}
+	r.State, r.Advice = OK, ""
+	return r
+}
+
+// cgroup tells which limits (--memory, --cpus) can be set by this user.
+func (h host) cgroup() Result {
+	r := Result{Name: "control groups", State: Info}
+	var own string
+	for line := range strings.Lines(h.read("/proc/self/cgroup")) {
+		if group, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+			own = group
+		}
+	}
+	switch {
+	case h.exists("/sys/fs/cgroup/cgroup.controllers"):
+		r.Detail = "version 2"
+	case h.exists("/sys/fs/cgroup/unified"):
+		r.Detail, r.Advice = "version 1 with an empty version 2 (hybrid)", "limits on memory and cpu need version 2: boot with systemd.unified_cgroup_hierarchy=1"
+		return r
+	case h.exists("/sys/fs/cgroup"):
+		r.Detail, r.Advice = "version 1", "limits on memory and cpu need version 2: boot with systemd.unified_cgroup_hierarchy=1"
+		return r
+	default:
+		r.Detail = "none mounted"
+		return r
+	}
+	dir := filepath.Join("/sys/fs/cgroup", own)
+	if err := unix.Access(h.path(dir+"/cgroup.procs"), unix.W_OK); err != nil {
+		r.Detail += ", " + dir + " not delegated to this user"
+		r.Reason = err.Error()
+		r.Advice = "limits on memory and cpu need delegation: set Delegate=yes in the job's or user's systemd unit"
+		return r
+	}
+	r.State = OK
+	r.Detail += ", delegated with " + strings.Join(append(strings.Fields(h.read(dir+"/cgroup.controllers")), "processes"), ", ")
+	return r
+}
+
+func (h host) seccomp() Result {
+	r := Result{Name: "seccomp", State: OK, Detail: "filters are available"}
+	action := uint32(unix.SECCOMP_RET_ERRNO)
+	if err := seccompAvailable(&action); err != nil {
+		r.State, r.Detail, r.Reason = Warning, "", err.Error()
+		r.Advice = "containers run without the default system call filter: build the kernel with CONFIG_SECCOMP_FILTER"
+	}
+	return r
+}
+
+// cvmfs looks for what the site has mounted at /cvmfs, by the table of mounts
+// rather than by touching it: a dead mount would hang.
+func (h host) cvmfs() Result {
+	r := Result{Name: "/cvmfs", State: Info}
+	var live []string
+	automounted := false
+	for line := range strings.Lines(h.read("/proc/self/mountinfo")) {
+		f := strings.Fields(line)
+		dash := strings.Index(line, " - ")
+		if len(f) < 5 || dash < 0 {
+			continue
+		}
+		kind := strings.Fields(line[dash+3:])
+		name, ok := strings.CutPrefix(f[4], "/cvmfs/")
+		if f[4] == "/cvmfs" && len(kind) > 0 && kind[0] == "autofs" {
+			automounted = true
+		}
+		if ok && len(kind) > 0 && strings.HasPrefix(kind[0], "fuse") {
+			live = append(live, name)
+		}
+	}
+	switch {
+	case len(live) > 0:
+		r.State, r.Detail = OK, "mounted by the site: "+strings.Join(live, ", ")
+	case automounted:
+		r.State, r.Detail = OK, "mounted by the site on demand (autofs)"
+	default:
+		r.Detail = "not mounted by the site; flatrun mounts repositories by itself"
+	}
+	return r
+}
+
+// fileSystems are the types worth telling apart, by the kernel's magic numbers.
+var fileSystems = map[int64]string{
+	unix.EXT4_SUPER_MAGIC: "ext4", unix.XFS_SUPER_MAGIC: "xfs", unix.BTRFS_SUPER_MAGIC: "btrfs", unix.TMPFS_MAGIC: "tmpfs",
+	unix.OVERLAYFS_SUPER_MAGIC: "overlayfs", unix.NFS_SUPER_MAGIC: "nfs", unix.FUSE_SUPER_MAGIC: "fuse", 0x0bd00bd0: "lustre",
+	0x47504653: "gpfs", 0x19830326: "beegfs", 0x00c36400: "cephfs", unix.AFS_SUPER_MAGIC: "afs", 0x2fc12fc1: "zfs",
+}
+
+// shared file systems serve many nodes: a cache there works, but slowly.
+var shared = []string{"nfs", "lustre", "gpfs", "beegfs", "cephfs", "afs", "fuse"}
+
+// leastFree is the room below which a cache is of little use.
+const leastFree = 1 << 30
+
+func (h host) cache(dir string) Result {
+	r := Result{Name: "cache", State: OK}
+	existing := dir
+	for {
+		if info, err := os.Stat(existing); err == nil && info.IsDir() {
+			break
+		}
+		if existing == "/" || existing == "." {
+			break
+		}
+		existing = filepath.Dir(existing)
+	}
+	var s unix.Statfs_t
+	if err := unix.Statfs(existing, &s); err != nil {
+		return Result{Name: r.Name, State: Failed, Detail: dir, Reason: err.Error(), Advice: "set cache.dir or FLATRUN_CACHE_DIR to a directory on a local disk"}
+	}
+	kind, ok := fileSystems[int64(s.Type)]
+	if !ok {
+		kind = fmt.Sprintf("file system type %#x", s.Type)
+	}
+	free := s.Bavail * uint64(s.Bsize)
+	r.Detail = fmt.Sprintf("%s on %s, %.1f GB free", dir, kind, float64(free)/1e9)
+	f, err := os.CreateTemp(existing, ".flatrun-doctor-*")
+	if err == nil {
+		f.Close()
+		err = os.Remove(f.Name())
+	}
+	switch {
+	case err != nil:
+		r.State, r.Reason, r.Advice = Failed, reason(err), "set cache.dir or FLATRUN_CACHE_DIR to a directory that you may write to"
+	case free < leastFree:
+		r.State, r.Advice = Warning, "make room, or set cache.dir to another disk"
+	default:
+		for _, name := range shared {
+			if kind == name {
+				r.State, r.Advice = Warning, "a cache on a shared file system is slow: set cache.dir to a local disk"
+			}
+		}
+	}
+	return r
+}
