@@ -5,7 +5,8 @@
 unsigned long long flatrun_signals_ignored; // bit n-1: signal n
 unsigned long long flatrun_signals_blocked;
 
-__attribute__((constructor)) static void take_down(void)
+/* Before the constructor of mount/enter, which may fork and block signals. */
+__attribute__((constructor(101))) static void take_down(void)
 {
 	sigset_t blocked;
 	sigemptyset(&blocked);

@@ -1,13 +1,14 @@
 // Package seccomp turns OCI system call filters into programs for the kernel, and has the default one.
 //
 // It replaces libseccomp, which would have to be linked, for the few things that are needed: the names of the
-// system calls are a table, the program is a plain list of comparisons. Since Linux 5.11 the kernel works out
-// beforehand which calls a program lets pass whatever their arguments are, so the length of the list costs nothing.
+// system calls are a table, the program is a search in it. Since Linux 5.11 the kernel works out beforehand which calls
+// a program lets pass whatever their arguments are, so a filter costs nothing once it is loaded.
 package seccomp
 
 //go:generate go run gen.go
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	goruntime "runtime"
@@ -137,6 +138,7 @@ func (a *architecture) section(rules []specs.LinuxSyscall, fallback uint32) ([]b
 	if a.alien != 0 {
 		out = append(out, bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: a.alien, SkipFalse: 1}, errnoInstruction(unix.ENOSYS))
 	}
+	var plain []verdict
 	for _, r := range rules {
 		result, err := action(r.Action, r.ErrnoRet)
 		if err != nil {
@@ -147,15 +149,45 @@ func (a *architecture) section(rules []specs.LinuxSyscall, fallback uint32) ([]b
 			if !ok {
 				continue
 			}
+			if len(r.Args) == 0 {
+				plain = append(plain, verdict{number, result})
+				continue
+			}
 			body, err := arguments(r.Args, result)
 			if err != nil {
 				return nil, fmt.Errorf("system call filter: %s: %w", name, err)
 			}
-			out = append(out, bpf.JumpIf{Cond: bpf.JumpEqual, Val: number, SkipFalse: uint8(len(body))})
-			out = append(out, body...)
+			// In the order of the rules: those without arguments that came before decide first.
+			out = append(append(out, list(plain)...), bpf.JumpIf{Cond: bpf.JumpEqual, Val: number, SkipFalse: uint8(len(body))})
+			out, plain = append(out, body...), nil
 		}
 	}
-	return append(out, bpf.RetConstant{Val: fallback}), nil
+	slices.SortStableFunc(plain, func(x, y verdict) int { return cmp.Compare(x.number, y.number) })
+	plain = slices.CompactFunc(plain, func(x, y verdict) bool { return x.number == y.number }) // the first rule decides
+	return append(out, tree(plain, fallback)...), nil
+}
+
+// verdict is what becomes of a system call whatever its arguments are.
+type verdict struct{ number, result uint32 }
+
+// list compares one number after the other, and goes on if none is it.
+func list(verdicts []verdict) (out []bpf.Instruction) {
+	for _, v := range verdicts {
+		out = append(out, bpf.JumpIf{Cond: bpf.JumpEqual, Val: v.number, SkipFalse: 1}, bpf.RetConstant{Val: v.result})
+	}
+	return out
+}
+
+// tree searches sorted numbers by halves. When the program is loaded, the kernel runs it for every number that there
+// is; a list would be most of the cost of a filter.
+func tree(verdicts []verdict, fallback uint32) []bpf.Instruction {
+	if len(verdicts) <= 3 {
+		return append(list(verdicts), bpf.RetConstant{Val: fallback})
+	}
+	middle := len(verdicts) / 2
+	low, high := tree(verdicts[:middle], fallback), tree(verdicts[middle:], fallback)
+	out := []bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: verdicts[middle].number, SkipFalse: 1}, bpf.Jump{Skip: uint32(len(low))}}
+	return append(append(out, low...), high...)
 }
 
 func errnoInstruction(e unix.Errno) bpf.Instruction {

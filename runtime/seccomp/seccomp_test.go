@@ -150,7 +150,7 @@ func TestArguments(t *testing.T) {
 
 func TestCompileErrors(t *testing.T) {
 	needTables(t)
-	long := specs.LinuxSyscall{Names: slices.Repeat([]string{"read"}, 5000), Action: specs.ActAllow}
+	long := specs.LinuxSyscall{Names: slices.Repeat([]string{"read"}, 5000), Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{{Op: specs.OpEqualTo}}}
 	for _, tt := range []struct {
 		want    string
 		profile specs.LinuxSeccomp

@@ -28,7 +28,7 @@ func (t *Tree) makePoints(farms []Farm, hidden map[string]bool) (dropped []strin
 		return nil, nil
 	}
 	for _, f := range farms {
-		names, err := entries(t.base, "./"+f.Dir)
+		names, err := entries(t.base, "."+f.Dir)
 		if err != nil {
 			return nil, fmt.Errorf("list the image's %s: %w", f.Dir, err)
 		}
@@ -49,7 +49,7 @@ func depth(dir string) int { return len(components(dir)) }
 
 // makeFarm puts a directory in memory in place of f.Dir, with the same entries and the new ones.
 func (t *Tree) makeFarm(f Farm, names []fs.DirEntry, hidden map[string]bool) error {
-	from, err := unix.Openat(t.base, "./"+f.Dir, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	from, err := unix.Openat(t.base, "."+f.Dir, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func replicate(from, farm int, e fs.DirEntry, hidden bool) error {
 // makeNodes makes empty files and directories below dir, which is the place inside that they are named relative to.
 func makeNodes(dir int, base string, nodes []Node) error {
 	for _, n := range nodes {
-		name := "./" + strings.TrimPrefix(n.Path, base)
+		name := "./" + strings.TrimLeft(strings.TrimPrefix(n.Path, base), "/")
 		var err error
 		if n.Dir {
 			err = unix.Mkdirat(dir, name, 0o755)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +21,8 @@ func (t *Tree) mount(sources []source, s source, p Place) error {
 	defer unix.Close(target)
 	switch {
 	case s.m.Kind == Merge:
-		return t.merge(s.m, target)
+		t.merge(s, target)
+		return nil
 	case s.m.Cwd && same(s.fd, target):
 		return nil
 	}
@@ -98,45 +98,23 @@ func (t *Tree) link(m *Mount) error {
 	return unix.Symlinkat(m.Source, parent, path.Base(m.Target))
 }
 
-// merge binds what a directory of the host has and target lacks. Where target cannot take a new name (an automounter's
-// directory), that name is left out.
-func (t *Tree) merge(m *Mount, target int) error {
-	names, err := os.ReadDir(m.Source)
-	if err != nil {
-		if m.Optional && errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
-	}
-	for _, e := range names {
-		if fd, err := inRoot(target, e.Name(), 0); err == nil {
+// merge attaches the entries that target lacks. Where target cannot take a new name (an automounter's directory),
+// that name is left out.
+func (t *Tree) merge(s source, target int) {
+	for _, e := range s.entries {
+		defer unix.Close(e.tree)
+		if fd, err := inRoot(target, e.name, 0); err == nil {
 			unix.Close(fd)
 			continue
 		}
-		if err := mergeOne(m, target, e.Name()); err != nil {
-			t.log.Info("not mounted", "target", path.Join(m.Target, e.Name()), "reason", err)
+		err := makeNodes(target, "", []Node{{e.name, e.dir}})
+		if err == nil {
+			err = attach(e.tree, target, e.name)
+		}
+		if err != nil {
+			t.log.Info("not mounted", "target", path.Join(s.m.Target, e.name), "reason", err)
 		}
 	}
-	return nil
-}
-
-func mergeOne(m *Mount, target int, name string) error {
-	tree, err := openTree(unix.AT_FDCWD, path.Join(m.Source, name), true, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(tree)
-	dir, err := isDir(tree)
-	if err != nil {
-		return err
-	}
-	if err := restrict(tree, m.attributes()); err != nil {
-		return err
-	}
-	if err := makeNodes(target, "", []Node{{name, dir}}); err != nil {
-		return err
-	}
-	return attach(tree, target, name)
 }
 
 // same reports whether two descriptors are of the same file.
@@ -152,7 +130,7 @@ func ReadFile(root int, name string) ([]byte, error) {
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the image's %s: %w", name, err)
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	defer unix.Close(fd)
 	var data []byte
@@ -161,11 +139,11 @@ func ReadFile(root int, name string) ([]byte, error) {
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case err != nil:
-			return nil, fmt.Errorf("read the image's %s: %w", name, err)
+			return nil, fmt.Errorf("read %s: %w", name, err)
 		case n == 0:
 			return data, nil
 		}
 		data = append(data, buf[:max(n, 0)]...)
 	}
-	return nil, fmt.Errorf("read the image's %s: too large", name)
+	return nil, fmt.Errorf("read %s: too large", name)
 }

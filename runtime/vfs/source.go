@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -12,9 +13,17 @@ import (
 
 // source is a mount whose source is open. Kinds made in the stage have no descriptor until they are mounted.
 type source struct {
-	m   *Mount
-	fd  int
-	dir bool
+	m       *Mount
+	fd      int
+	dir     bool
+	entries []entry // Merge
+}
+
+// entry is one name that may be merged into a directory.
+type entry struct {
+	name string
+	tree int
+	dir  bool
 }
 
 // open opens the sources of all binds by their host paths, before anything is changed. Optional ones that do not
@@ -24,26 +33,56 @@ func (t *Tree) open(mounts []Mount) ([]source, error) {
 	for i := range mounts {
 		m := &mounts[i]
 		s := source{m: m, fd: -1, dir: m.Kind != File}
-		if m.Kind == Bind {
-			fd, err := openBind(m)
-			switch {
-			case err == nil:
-			case m.Optional && errors.Is(err, fs.ErrNotExist):
-				continue
-			case m.Weak:
-				t.log.Info("not mounted", "target", m.Target, "reason", err)
-				continue
-			default:
-				return nil, m.wrap(err)
-			}
-			s.fd = fd
-			if s.dir, err = isDir(fd); err != nil {
-				return nil, m.wrap(err)
-			}
+		err := s.open(t.log)
+		switch {
+		case err == nil:
+			sources = append(sources, s)
+		case m.Optional && errors.Is(err, fs.ErrNotExist):
+		case m.Weak:
+			t.log.Info("not mounted", "target", m.Target, "reason", err)
+		default:
+			return nil, m.wrap(err)
 		}
-		sources = append(sources, s)
 	}
 	return sources, nil
+}
+
+func (s *source) open(log *slog.Logger) (err error) {
+	switch s.m.Kind {
+	case Bind:
+		if s.fd, err = openBind(s.m); err != nil {
+			return err
+		}
+		s.dir, err = isDir(s.fd)
+	case Merge:
+		s.entries, err = openEntries(s.m, log)
+	}
+	return err
+}
+
+// openEntries opens all entries of a directory. What cannot be, an automounter's leftover perhaps, is left out.
+func openEntries(m *Mount, log *slog.Logger) ([]entry, error) {
+	names, err := entries(unix.AT_FDCWD, m.Source)
+	if err != nil {
+		return nil, fmt.Errorf("source %s: %w", m.Source, err)
+	}
+	var open []entry
+	for _, n := range names {
+		tree, err := openTree(unix.AT_FDCWD, filepath.Join(m.Source, n.Name()), true, 0)
+		if err == nil {
+			err = restrict(tree, m.attributes())
+		}
+		var dir bool
+		if err == nil {
+			dir, err = isDir(tree)
+		}
+		if err != nil {
+			log.Info("not mounted", "target", filepath.Join(m.Target, n.Name()), "reason", err)
+			continue
+		}
+		open = append(open, entry{n.Name(), tree, dir})
+	}
+	return open, nil
 }
 
 // openBind clones the first source that exists, and restricts the clone.

@@ -125,7 +125,7 @@ func isDir(fd int) (bool, error) {
 
 // entries lists a directory, with types.
 func entries(dir int, path string) ([]fs.DirEntry, error) {
-	fd, err := unix.Openat(dir, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(dir, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}

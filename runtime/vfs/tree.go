@@ -15,7 +15,8 @@ import (
 type Tree struct {
 	root  Root
 	log   *slog.Logger
-	stage int // directory in memory, mounted over / where only this descriptor reaches it; holds all that is built
+	stage int // directory in memory that holds all that is built, mounted where only this descriptor reaches it
+	over  int // mounts over the old root: 1, and the stage if it had to go there
 	base  int // what mount points are looked up in: the image, or the overlay over it
 	fd    int // the new root
 	names int // names given in the stage
@@ -65,9 +66,15 @@ func (t *Tree) layRoot() (err error) {
 	if t.stage, err = newFS("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, data); err != nil {
 		return err
 	}
-	// Over /: the root of this process stays what lies below, so absolute paths still are the host's.
-	if err := attach(t.stage, unix.AT_FDCWD, "/"); err != nil {
-		return fmt.Errorf("mount a directory in memory: %w", err)
+	// It must be mounted somewhere, as only what is mounted can be cloned. Nothing below the host's /usr is needed any
+	// more, all sources being open. Over / it would do too, since the root of a process stays what lies below, but it
+	// would take one more unmount, for which the kernel waits.
+	t.over = 1
+	if err := attach(t.stage, unix.AT_FDCWD, "/usr"); err != nil {
+		t.over = 2
+		if err := attach(t.stage, unix.AT_FDCWD, "/"); err != nil {
+			return fmt.Errorf("mount a directory in memory: %w", err)
+		}
 	}
 	if err := unix.Mkdirat(t.stage, "image", 0o755); err != nil {
 		return err
@@ -208,8 +215,8 @@ func (t *Tree) Enter() error {
 	case err != nil:
 		return fmt.Errorf("change root: %w", err)
 	}
-	// The old root now lies over the new one, at "." (pivot_root(2)), and the stage over the old one.
-	for range 2 {
+	// The old root now lies over the new one, at "." (pivot_root(2)).
+	for range t.over {
 		if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
 			return fmt.Errorf("leave the host's root: %w", err)
 		}
