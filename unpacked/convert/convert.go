@@ -10,7 +10,6 @@ import (
 	"iter"
 	"path"
 	"sync"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
@@ -36,6 +35,7 @@ type Converter struct {
 	mu     sync.Mutex
 	layers map[unpacked.Digest]*madeLayer
 	flats  map[unpacked.Digest]bool
+	podman *podmanStore
 }
 
 // Progress is news of one layer.
@@ -71,7 +71,10 @@ func (c *Converter) Convert(ctx context.Context, images []Image) ([]Result, erro
 		}
 		results = append(results, r)
 	}
-	return results, nil
+	if c.podman == nil {
+		return results, nil
+	}
+	return results, c.podman.write(c)
 }
 
 func (c *Converter) image(ctx context.Context, img Image, first, several bool) (Result, error) {
@@ -103,11 +106,26 @@ func (c *Converter) image(ctx context.Context, img Image, first, several bool) (
 			return r, err
 		}
 	}
+	if first {
+		if err := c.forPodman(ctx, img); err != nil {
+			return r, err
+		}
+	}
 	dir := path.Join(unpacked.Metadata, img.Name.String())
 	if !first {
 		dir += "@" + PlatformName(img.Platform)
 	}
 	return r, c.metadata(img, dir)
+}
+
+// forPodman adds the image to the store in the repository.
+func (c *Converter) forPodman(ctx context.Context, img Image) (err error) {
+	if c.podman == nil {
+		if c.podman, err = readPodmanStore(ctx, c.Tx); err != nil {
+			return err
+		}
+	}
+	return c.podman.add(c.Tx, img, img.Name.String())
 }
 
 // identity are the digests of an image's configuration and of its manifest.
@@ -316,6 +334,3 @@ func (c *Converter) metadata(img Image, dir string) error {
 func blobOf(d v1.Descriptor) duccBlob {
 	return duccBlob{MediaType: string(d.MediaType), Size: d.Size, Digest: d.Digest.String()}
 }
-
-// created is when an image says it was made, for metadata files.
-func created(config *v1.ConfigFile) time.Time { return config.Created.UTC() }

@@ -247,6 +247,9 @@ func TestConvert(t *testing.T) {
 		t.Errorf("manifest %q", got)
 	}
 	h.checkThin(v, h.host+"/lib/app:1")
+	if got := text(t, v, "/podmanStore/overlay-images/images.json"); !strings.Contains(got, h.host+"/lib/app:1") {
+		t.Errorf("podman's images %q", got)
+	}
 }
 
 // checkThin looks at the thin image's descriptor: its layers are there, with whiteouts as overlayfs wants them.

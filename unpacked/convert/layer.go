@@ -12,6 +12,7 @@ import (
 	"iter"
 	"path"
 	"slices"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -138,15 +139,6 @@ func (c *Converter) report(p Progress) {
 	}
 }
 
-// podmanLayer is what podman's additional store and DUCC keep of a layer.
-type podmanLayer struct {
-	ID               string `json:"id"`
-	Created          string `json:"created"`
-	CompressedDigest string `json:"compressed-diff-digest"`
-	DiffDigest       string `json:"diff-digest"`
-	DiffSize         int64  `json:"diff-size"`
-}
-
 func (c *Converter) layerMetadata(img Image, digest unpacked.Digest, diffID v1.Hash, image unpacked.Digest, size int64) error {
 	config, err := img.ConfigFile()
 	if err != nil {
@@ -154,7 +146,7 @@ func (c *Converter) layerMetadata(img Image, digest unpacked.Digest, diffID v1.H
 	}
 	for name, value := range map[string]any{
 		unpacked.LayerOrigin(digest):                    map[string][]string{"origin": {string(image)}},
-		unpacked.LayerConfig(digest):                    []podmanLayer{{diffID.Hex, created(config).Format("2006-01-02T15:04:05.999999999Z"), string(digest), diffID.String(), size}},
+		unpacked.LayerConfig(digest):                    []podmanLayer{{ID: diffID.Hex, Created: config.Created.UTC().Format(time.RFC3339Nano), CompressedDigest: string(digest), DiffDigest: diffID.String(), DiffSize: size}},
 		path.Join(unpacked.LayerDir(digest), layerMark): map[string]any{"version": 1, "diff_id": diffID.String()},
 	} {
 		text, err := json.Marshal(value)
