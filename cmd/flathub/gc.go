@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/flatrun/flatrun/unpacked/publish"
+)
+
+func gcVerb() verb {
+	var p place
+	var o publish.GCOptions
+	var list bool
+	return verb{
+		name: "gc", operands: "FQRN", min: 1, max: 1,
+		short: "delete what only old revisions need",
+		long: `
+Kept are the newest revision, every tagged one, and of the others those that are young enough
+or among the newest --keep. Generic tags, which publish makes, expire like revisions.`,
+		examples: "flathub gc images.example.org --dry-run\nflathub gc images.example.org --keep-for 24h --orphans",
+		flags: func(f *pflag.FlagSet) {
+			f.DurationVar(&o.KeepFor, "keep-for", 72*time.Hour, "keep revisions younger than this; clients need some time to move on")
+			f.IntVar(&o.Keep, "keep", 0, "keep this many revisions before the newest")
+			f.BoolVar(&o.Orphans, "orphans", false, "also delete what interrupted runs left more than a day ago; lists the whole storage")
+			f.BoolVarP(&o.DryRun, "dry-run", "n", false, "only tell what would be deleted")
+			f.BoolVarP(&list, "list", "l", false, "list the files")
+			p.add(f)
+		},
+		run: func(ctx context.Context, a *app, args []string) error {
+			r, err := a.find(args[0], p)
+			if err != nil {
+				return err
+			}
+			keys, err := r.keys()
+			if err != nil {
+				return err
+			}
+			if o.KeepFor == 0 {
+				o.KeepFor = -1 // for the library, 0 is the default
+			}
+			if list && !a.json {
+				o.Deleted = func(name string) { fmt.Fprintln(a.out, name) }
+			}
+			c, err := publish.GC(ctx, r.storage, keys, r.options, o)
+			if err != nil {
+				return err
+			}
+			verbed := "deleted"
+			if o.DryRun {
+				verbed = "would delete"
+			}
+			return a.print(map[string]any{
+				"fqrn": args[0], "revisions": c.Revisions, "tags": c.Tags, "objects": c.Objects, "bytes": c.Bytes, "dry_run": o.DryRun,
+			}, fmt.Sprintf("%s: %s %d revisions, %d generic tags, %d objects, %s\n", args[0], verbed, c.Revisions, c.Tags, c.Objects, size(c.Bytes)))
+		},
+	}
+}

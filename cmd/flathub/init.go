@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/flatrun/flatrun/mount/cas"
+	"github.com/flatrun/flatrun/unpacked/publish"
+)
+
+func initVerb() verb {
+	var o struct {
+		place
+		hash, compression, description string
+		ttl                            time.Duration
+		noGC, altPaths                 bool
+	}
+	return verb{
+		name: "init", operands: "FQRN", min: 1, max: 1,
+		short: "make an empty repository: keys, whitelist, a signed first revision",
+		long: `
+Keys are made in the configuration's keys directory, or in --keys; keys that are there are
+used. The master key (FQRN.masterkey) signs the whitelist every 30 days and can be kept
+elsewhere meanwhile; clients need FQRN.pub.`,
+		examples: `
+flathub init images.example.org --storage /srv/cvmfs/images.example.org
+flathub init images.example.org --storage 's3://bucket/images.example.org?endpoint=https://s3.example.org'`,
+		flags: func(f *pflag.FlagSet) {
+			o.place.add(f)
+			f.StringVar(&o.hash, "hash", "sha1", "hash algorithm: sha1, rmd160 or shake128")
+			f.StringVar(&o.compression, "compression", "zlib", "of file contents: zlib or none")
+			f.StringVar(&o.description, "description", "", "what the repository is, for people and tools")
+			f.DurationVar(&o.ttl, "ttl", 4*time.Minute, "how soon clients look for a new revision")
+			f.BoolVar(&o.noGC, "no-gc", false, "forbid garbage collection for ever")
+			f.BoolVar(&o.altPaths, "alt-paths", false, "also keep root catalog and certificate outside data/")
+		},
+		run: func(ctx context.Context, a *app, args []string) error {
+			fqrn := args[0]
+			if o.storage == "" {
+				return usageError{"init", "init needs --storage"}
+			}
+			if !strings.Contains(o.storage, "://") {
+				var err error
+				if o.storage, err = filepath.Abs(o.storage); err != nil {
+					return err
+				}
+			}
+			if o.keys != "" {
+				var err error
+				if o.keys, err = filepath.Abs(o.keys); err != nil {
+					return err
+				}
+			}
+			r, err := a.find(fqrn, o.place)
+			if err != nil {
+				return err
+			}
+			if r.options.Algorithm, err = cas.ParseAlgorithm(o.hash); err != nil {
+				return err
+			}
+			if r.options.Compression, err = parseCompression(o.compression); err != nil {
+				return err
+			}
+			keys, err := r.makeKeys()
+			if err != nil {
+				return err
+			}
+			m, err := publish.Init(ctx, r.storage, publish.InitOptions{
+				Options: r.options, Keys: keys, TTL: int64(o.ttl / time.Second), Description: o.description,
+				Uncollected: o.noGC, AltPaths: o.altPaths,
+			})
+			if err != nil {
+				return fmt.Errorf("init %s: %w", fqrn, err)
+			}
+			err = a.saveSettings(settings{FQRN: fqrn, Storage: o.storage, Keys: r.keysDir, Compression: o.compression})
+			if err != nil {
+				return err
+			}
+			public := filepath.Join(r.keysDir, fqrn+".pub")
+			return a.print(map[string]any{"fqrn": fqrn, "storage": o.storage, "public_key": public, "root": m.Root, "revision": m.Revision},
+				fmt.Sprintf("%s: revision %d in %s; clients verify it with %s\n", fqrn, m.Revision, r.storage, public))
+		},
+	}
+}
+
+// makeKeys loads the repository's keys, or makes them where there are none.
+func (r *repository) makeKeys() (publish.Keys, error) {
+	keys, err := r.keys()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return keys, err
+	}
+	if keys, err = publish.NewKeys(r.fqrn, time.Now()); err != nil {
+		return keys, err
+	}
+	return keys, keys.Save(r.keysDir, r.fqrn)
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/flatrun/flatrun/mount/catalog"
+	"github.com/flatrun/flatrun/mount/repo"
+	"github.com/flatrun/flatrun/unpacked/layer"
+	"github.com/flatrun/flatrun/unpacked/publish"
+)
+
+// publishOptions are the flags of publish.
+type publishOptions struct {
+	place
+	commitFlags
+	from, to string
+	owner    string
+	catalog  bool
+}
+
+// commitFlags describe a new revision.
+type commitFlags struct {
+	tag, description string
+	noTag            bool
+}
+
+func (c *commitFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&c.tag, "tag", "", "name the new revision (default: generic-TIME)")
+	f.StringVar(&c.description, "description", "", "describe the tag")
+	f.BoolVar(&c.noTag, "no-tag", false, "no tag but trunk")
+}
+
+func (c *commitFlags) options() publish.CommitOptions {
+	return publish.CommitOptions{Tag: c.tag, Description: c.description, NoTag: c.noTag}
+}
+
+func publishVerb() verb {
+	var o publishOptions
+	return verb{
+		name: "publish", operands: "FQRN --from DIR|TAR --to /PATH", min: 1, max: 1,
+		short: "publish a directory or an archive as the tree at a path",
+		long: `
+What is at PATH is replaced; directories above it are made. A tar may be plain or compressed
+with gzip or zstd; - is standard input. Nothing is unpacked: contents are compressed and
+stored as they pass by. Owners, times, hard links, extended attributes and device nodes are
+kept. A file .cvmfscatalog in a directory gives it a catalog of its own; large trees are
+divided without.`,
+		examples: `
+flathub publish sw.example.org --from build/root --to /gcc/14.2
+zcat rootfs.tar.gz | flathub publish sw.example.org --from - --to /images/base --tag base-1`,
+		flags: func(f *pflag.FlagSet) {
+			f.StringVar(&o.from, "from", "", "directory, tar file or - (standard input)")
+			f.StringVar(&o.to, "to", "", "absolute path in the repository; / replaces everything")
+			f.StringVar(&o.owner, "owner", "", "UID:GID of all files (default: as they are)")
+			f.BoolVar(&o.catalog, "catalog", false, "give the tree a catalog of its own")
+			o.commitFlags.add(f)
+			o.place.add(f)
+		},
+		run: func(ctx context.Context, a *app, args []string) error {
+			if o.from == "" || !strings.HasPrefix(o.to, "/") {
+				return usageError{"publish", "publish needs --from DIR|TAR and --to /PATH"}
+			}
+			return a.publish(ctx, args[0], o)
+		},
+	}
+}
+
+func (a *app) publish(ctx context.Context, fqrn string, o publishOptions) error {
+	r, err := a.find(fqrn, o.place)
+	if err != nil {
+		return err
+	}
+	owner, err := parseOwner(o.owner)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	tx, err := a.begin(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer tx.Abort()
+	p := a.progress()
+	watch := p.follow("read "+o.from, sourceSize(o.from), func() int64 { return tx.Stats.Bytes.Load() })
+	to := catalog.Clean(o.to)
+	err = a.stage(ctx, tx, o, to, owner)
+	watch.end()
+	if err == nil && o.catalog && to != "" {
+		err = tx.PutFile(to+"/.cvmfscatalog", 0o644, strings.NewReader(""))
+	}
+	var m *repo.Manifest
+	if err == nil {
+		m, err = tx.Commit(ctx, o.commitFlags.options())
+	}
+	p.wait()
+	if err != nil {
+		return fmt.Errorf("publish %s: %w", o.from, err)
+	}
+	return a.published(fqrn, m, &tx.Stats, time.Since(start))
+}
+
+// begin starts a transaction.
+func (a *app) begin(ctx context.Context, r *repository) (*publish.Tx, error) {
+	keys, err := r.keys()
+	if err != nil {
+		return nil, err
+	}
+	return publish.Begin(ctx, r.storage, keys, r.options)
+}
+
+// stage reads the source into the transaction.
+func (a *app) stage(ctx context.Context, tx *publish.Tx, o publishOptions, to string, owner func(*catalog.Entry)) error {
+	st, err := os.Stat(o.from)
+	if o.from != "-" && err != nil {
+		return err
+	}
+	if o.from != "-" && st.IsDir() {
+		return tx.Replace(to, owned(tx.Directory(ctx, o.from, to), owner))
+	}
+	in := a.in
+	if o.from != "-" {
+		f, err := os.Open(o.from)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in = f
+	}
+	z, err := layer.Decompress(in)
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	rows, err := layer.Read(ctx, tx, z, layer.Options{Scratch: tx.Scratch(), Warn: func(s string) { a.log().Warn(s) }})
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	return tx.Replace(to, owned(moved(rows.Items(), to), owner))
+}
+
+// moved puts a tree below another path.
+func moved(items iter.Seq2[publish.Item, error], to string) iter.Seq2[publish.Item, error] {
+	return func(yield func(publish.Item, error) bool) {
+		for it, err := range items {
+			it.Path = to + it.Path
+			if !yield(it, err) {
+				return
+			}
+		}
+	}
+}
+
+// owned changes the owners of a tree; set is nil to leave them.
+func owned(items iter.Seq2[publish.Item, error], set func(*catalog.Entry)) iter.Seq2[publish.Item, error] {
+	if set == nil {
+		return items
+	}
+	return func(yield func(publish.Item, error) bool) {
+		for it, err := range items {
+			set(&it.Entry)
+			if !yield(it, err) {
+				return
+			}
+		}
+	}
+}
+
+func parseOwner(s string) (func(*catalog.Entry), error) {
+	if s == "" {
+		return nil, nil
+	}
+	u, g, ok := strings.Cut(s, ":")
+	uid, uerr := strconv.ParseUint(u, 10, 32)
+	gid, gerr := strconv.ParseUint(g, 10, 32)
+	if err := errors.Join(uerr, gerr); !ok || err != nil {
+		return nil, usageError{"publish", fmt.Sprintf("owner %q: want UID:GID, two numbers", s)}
+	}
+	return func(e *catalog.Entry) { e.UID, e.GID = uint32(uid), uint32(gid) }, nil
+}
+
+// sourceSize is the size of an archive, by which its progress is measured
+// roughly; 0 where that is not known.
+func sourceSize(name string) int64 {
+	if st, err := os.Stat(name); err == nil && st.Mode().IsRegular() && strings.HasSuffix(name, ".tar") {
+		return st.Size()
+	}
+	return 0
+}
+
+// published reports a new revision.
+func (a *app) published(fqrn string, m *repo.Manifest, s *publish.IngestStats, took time.Duration) error {
+	return a.print(map[string]any{
+		"fqrn": fqrn, "revision": m.Revision, "root": m.Root, "files": s.Files.Load(), "bytes": s.Bytes.Load(),
+		"objects": s.Objects.Load(), "new_objects": s.Stored.Load(), "new_bytes": s.StoredBytes.Load(), "seconds": took.Seconds(),
+	}, fmt.Sprintf("%s: revision %d: %d files, %s, of it new %d objects, %s compressed; %.1f s\n", fqrn, m.Revision,
+		s.Files.Load(), size(s.Bytes.Load()), s.Stored.Load(), size(s.StoredBytes.Load()), took.Seconds()))
+}
