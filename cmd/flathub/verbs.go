@@ -22,6 +22,8 @@ type verb struct {
 func verbs() []verb {
 	return []verb{
 		initVerb(),
+		convertVerb(),
+		syncVerb(),
 		publishVerb(),
 		removeVerb(),
 		tagVerb(),

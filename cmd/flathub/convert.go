@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/flatrun/flatrun/unpacked"
+	"github.com/flatrun/flatrun/unpacked/convert"
+	"github.com/flatrun/flatrun/unpacked/publish"
+)
+
+// sourceFlags say where images come from.
+type sourceFlags struct {
+	platforms []string
+	plainHTTP bool
+	mirrors   []string
+	registry  string
+}
+
+func (s *sourceFlags) add(f *pflag.FlagSet) {
+	f.StringSliceVar(&s.platforms, "platform", nil, "platforms, comma-separated; the plain name leads to the first (default: this machine's)")
+	f.BoolVar(&s.plainHTTP, "plain-http", false, "speak to registries without TLS")
+	f.StringSliceVar(&s.mirrors, "mirror", nil, "REGISTRY=HOST: ask HOST first; repeatable")
+	f.StringVar(&s.registry, "registry", "", "registry of short names (default: Docker Hub)")
+}
+
+func (s *sourceFlags) source() (convert.Source, error) {
+	src := convert.Source{Platforms: s.platforms, PlainHTTP: s.plainHTTP, DefaultRegistry: s.registry, Mirrors: map[string][]string{}}
+	for _, m := range s.mirrors {
+		from, host, ok := strings.Cut(m, "=")
+		if !ok {
+			return src, usageError{"convert", fmt.Sprintf("mirror %q: want REGISTRY=HOST", m)}
+		}
+		src.Mirrors[from] = append(src.Mirrors[from], host)
+	}
+	return src, nil
+}
+
+// convertOptions are the flags of convert.
+type convertOptions struct {
+	place
+	commitFlags
+	sourceFlags
+	name  string
+	thin  string
+	again bool
+}
+
+func convertVerb() verb {
+	var o convertOptions
+	return verb{
+		name: "convert", operands: "[FQRN] IMAGE …", min: 1, max: -1,
+		short: "publish container images: layers, flat trees, thin images, names",
+		long: `
+IMAGE is a name in a registry (docker://debian:stable, debian:stable, https://host/name:tag), an
+OCI layout (oci:DIR[:TAG]), an archive of one (oci-archive:FILE[:TAG]) or what docker save writes
+(docker-archive:FILE). All images of a call become one revision. Layers that the repository has
+are not downloaded. Credentials are those of docker login and podman login. FQRN may be left out
+where the configuration knows one repository only.`,
+		examples: `
+flathub convert images.example.org docker://debian:stable docker://python:3.12
+flathub convert images.example.org oci:build/oci:3 --name registry.example.org/team/app:3
+flathub convert images.example.org debian:stable --platform linux/amd64,linux/arm64`,
+		flags: func(f *pflag.FlagSet) {
+			f.StringVar(&o.name, "name", "", "REGISTRY/NAME:TAG that the image is to have in the repository")
+			f.StringVar(&o.thin, "thin", "", "REGISTRY/NAME:TAG to push the thin image to")
+			f.BoolVar(&o.again, "again", false, "convert what is there, too")
+			o.sourceFlags.add(f)
+			o.commitFlags.add(f)
+			o.place.add(f)
+		},
+		run: func(ctx context.Context, a *app, args []string) error {
+			fqrn, refs, err := a.repositoryAndImages(args, o.place)
+			if err != nil {
+				return err
+			}
+			if (o.name != "" || o.thin != "") && len(refs) > 1 {
+				return usageError{"convert", "--name and --thin go with one image"}
+			}
+			return a.convert(ctx, fqrn, refs, o)
+		},
+	}
+}
+
+// repositoryAndImages tells whether the first operand is the repository.
+func (a *app) repositoryAndImages(args []string, p place) (fqrn string, refs []string, err error) {
+	if publish.CheckFQRN(args[0]) == nil {
+		if _, err = a.find(args[0], p); err == nil || len(args) > 1 {
+			if len(args) == 1 {
+				return "", nil, usageError{"convert", "convert needs an IMAGE after the repository"}
+			}
+			return args[0], args[1:], err
+		}
+	}
+	known := a.configured()
+	if len(known) != 1 {
+		return "", nil, usageError{"convert", fmt.Sprintf("the configuration knows %d repositories: name the one to convert into before the image", len(known))}
+	}
+	return known[0].FQRN, args, nil
+}
+
+func (a *app) convert(ctx context.Context, fqrn string, refs []string, o convertOptions) error {
+	r, err := a.find(fqrn, o.place)
+	if err != nil {
+		return err
+	}
+	source, err := o.source()
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	tx, err := a.begin(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer tx.Abort()
+	p := a.progress()
+	watch := a.layerMeters(p)
+	c := &convert.Converter{Tx: tx, FQRN: fqrn, Again: o.again, Progress: watch.update}
+	var results []convert.Result
+	for _, ref := range refs {
+		made, err := a.convertOne(ctx, c, source, ref, o)
+		if err != nil {
+			watch.end()
+			p.wait()
+			return err
+		}
+		results = append(results, made...)
+	}
+	watch.end()
+	p.wait()
+	m, err := tx.Commit(ctx, o.commitFlags.options())
+	if err != nil {
+		return fmt.Errorf("convert: %w", err)
+	}
+	if a.json {
+		return a.print(map[string]any{"fqrn": fqrn, "revision": m.Revision, "images": results, "seconds": time.Since(start).Seconds()}, "")
+	}
+	for _, res := range results {
+		fmt.Fprint(a.out, describeResult(res))
+	}
+	return a.published(fqrn, m, &tx.Stats, time.Since(start))
+}
+
+func (a *app) convertOne(ctx context.Context, c *convert.Converter, source convert.Source, ref string, o convertOptions) ([]convert.Result, error) {
+	images, err := source.Open(ctx, ref, o.name)
+	if err != nil {
+		return nil, err
+	}
+	results, err := c.Convert(ctx, images)
+	if err != nil || o.thin == "" {
+		return results, err
+	}
+	to, err := unpacked.ParseReference(o.thin, o.registry)
+	if err != nil {
+		return results, err
+	}
+	return results, source.PushThin(ctx, images[0], c.FQRN, to)
+}
+
+func describeResult(r convert.Result) string {
+	if r.Unchanged {
+		return fmt.Sprintf("%s (%s): unchanged\n", r.Image, r.Platform)
+	}
+	return fmt.Sprintf("%s (%s): %d layers, %d of them new, at %s\n", r.Image, r.Platform, r.Layers, r.NewLayers, r.Path)
+}
+
+// layerMeters shows a bar for each layer that is being read.
+type layerMeters struct {
+	p      *progress
+	mu     sync.Mutex
+	meters map[unpacked.Digest]*meter
+}
+
+func (a *app) layerMeters(p *progress) *layerMeters {
+	return &layerMeters{p: p, meters: map[unpacked.Digest]*meter{}}
+}
+
+func (l *layerMeters) update(n convert.Progress) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := l.meters[n.Layer]
+	if m == nil {
+		if n.Done {
+			return // found in the repository
+		}
+		m = l.p.bytes("layer "+n.Layer.Hex()[:12], n.Size)
+		l.meters[n.Layer] = m
+	}
+	m.set(n.Read)
+	if n.Done {
+		m.end()
+	}
+}
+
+func (l *layerMeters) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range l.meters {
+		m.end()
+	}
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/flatrun/flatrun/unpacked/convert"
+	"github.com/flatrun/flatrun/unpacked/publish"
+	"github.com/flatrun/flatrun/unpacked/wishlist"
+)
+
+// syncOptions are the flags of sync.
+type syncOptions struct {
+	place
+	sourceFlags
+	watch    bool
+	interval time.Duration
+	grace    time.Duration
+	dryRun   bool
+	thin     bool
+	noTag    bool
+}
+
+func syncVerb() verb {
+	var o syncOptions
+	return verb{
+		name: "sync", operands: "WISHLIST.yaml", min: 1, max: 1,
+		short: "convert what a wish list names, remove what it names no longer",
+		long: `
+The list is DUCC's recipe, version 1: cvmfs_repo, user, output_format, and input with image names
+whose tag may have *. What the repository has is skipped; an image that fails is reported at the
+end and stops no other. What the list named once and names no more goes after the grace period,
+its bytes with the next flathub gc. The exit code is 1 if a wish failed.`,
+		examples: `
+flathub sync wishes.yaml
+flathub sync wishes.yaml --watch --interval 10m
+flathub sync wishes.yaml --dry-run`,
+		flags: func(f *pflag.FlagSet) {
+			f.BoolVar(&o.watch, "watch", false, "repeat; the list is read again each time")
+			f.DurationVar(&o.interval, "interval", 5*time.Minute, "pause between two runs of --watch")
+			f.DurationVar(&o.grace, "grace", 10*24*time.Hour, "how long what nobody wishes for stays")
+			f.BoolVar(&o.dryRun, "dry-run", false, "only tell what would be converted")
+			f.BoolVar(&o.thin, "thin", false, "push thin images under output_format")
+			f.BoolVar(&o.noTag, "no-tag", false, "no tag but trunk")
+			o.sourceFlags.add(f)
+			o.place.add(f)
+		},
+		run: func(ctx context.Context, a *app, args []string) error { return a.syncLoop(ctx, args[0], o) },
+	}
+}
+
+// syncLoop runs once, or until it is interrupted.
+func (a *app) syncLoop(ctx context.Context, file string, o syncOptions) error {
+	for {
+		err := a.sync(ctx, file, o)
+		if !o.watch || ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			fmt.Fprintf(a.err, "flathub: %v; the next try in %s\n", err, o.interval)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(o.interval):
+		}
+	}
+}
+
+func (a *app) sync(ctx context.Context, file string, o syncOptions) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	list, err := wishlist.Parse(file, text)
+	if err != nil {
+		return err
+	}
+	for _, w := range list.Warnings {
+		fmt.Fprintf(a.err, "flathub: %s\n", w)
+	}
+	r, err := a.find(list.Repository, o.place)
+	if err != nil {
+		return err
+	}
+	source, err := o.source()
+	if err != nil {
+		return err
+	}
+	p := a.progress()
+	meters := a.layerMeters(p)
+	s := convert.Sync{
+		Begin:  func(ctx context.Context) (*publish.Tx, error) { return a.begin(ctx, r) },
+		Source: source, FQRN: r.fqrn, List: list, ListName: filepath.Base(file), Thin: o.thin, DryRun: o.dryRun, Grace: o.grace, NoTag: o.noTag,
+		Progress: meters.update,
+		Note:     func(line string) { fmt.Fprintln(a.err, line) },
+	}
+	report, err := s.Run(ctx)
+	meters.end()
+	p.wait()
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", file, err)
+	}
+	if err := a.print(report, describeReport(r.fqrn, report)); err != nil {
+		return err
+	}
+	if len(report.Failures) > 0 {
+		return silentError{}
+	}
+	return nil
+}
+
+func describeReport(fqrn string, r convert.Report) string {
+	var b strings.Builder
+	for _, c := range r.Converted {
+		b.WriteString(describeResult(c))
+	}
+	for _, p := range r.Removed {
+		fmt.Fprintf(&b, "removed %s\n", p)
+	}
+	for _, f := range r.Failures {
+		fmt.Fprintf(&b, "failed: %s\n", f)
+	}
+	fmt.Fprintf(&b, "%s: %d wishes: %d images converted, %d unchanged, %d failed, %d removed", fqrn, r.Wishes, len(r.Converted), r.Unchanged, len(r.Failures), len(r.Removed))
+	if r.Revision > 0 {
+		fmt.Fprintf(&b, "; revision %d", r.Revision)
+	}
+	b.WriteByte('\n')
+	return b.String()
+}
