@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/flatrun/flatrun/mount/cas"
@@ -77,15 +76,11 @@ func (tx *Tx) discard() {
 	tx.lease.Release()
 }
 
-// openRepository verifies a repository as a client does, with a cache in the
-// scratch directory. tag is "" for its head.
+// openRepository verifies a repository as a client does, with the scratch
+// directory for a cache. tag is "" for its head.
 func openRepository(ctx context.Context, s Storage, keys Keys, o Options, scratch, tag string) (*repo.Repository, error) {
-	cache, err := cas.OpenCache(cas.CacheConfig{Dir: filepath.Join(scratch, "cache"), Log: o.Log})
-	if err != nil {
-		return nil, err
-	}
 	r, err := repo.Open(ctx, repo.Config{
-		FQRN: o.FQRN, Fetcher: Fetcher(s), Store: &cas.Remote{Cache: cache, Main: Fetcher(s)},
+		FQRN: o.FQRN, Fetcher: Fetcher(s), Store: &scratchStore{s, scratch},
 		Keys: keys.Public, Tag: tag, Now: o.Now, Log: o.Log,
 	})
 	if errors.Is(err, repo.ErrExpired) {

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/klauspost/compress/zlib"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flatrun/flatrun/mount/cas"
@@ -199,7 +198,7 @@ func (c *checker) object(ctx context.Context, of string, o cas.Object) {
 		if !c.o.Data {
 			return nil
 		}
-		if err := verifyObject(ctx, c.s, o); err != nil {
+		if err := copyObject(ctx, c.s, o, io.Discard); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -207,40 +206,4 @@ func (c *checker) object(ctx context.Context, of string, o cas.Object) {
 		}
 		return nil
 	})
-}
-
-// verifyObject reads an object as it is stored, whatever its size, and compares
-// hash and size.
-func verifyObject(ctx context.Context, s Storage, o cas.Object) (err error) {
-	rc, err := s.Get(ctx, o.Name())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rc.Close()) }()
-	sum := o.Hash.Algorithm().New()
-	stored := io.TeeReader(rc, sum)
-	var plain io.Reader = stored
-	if o.Compression == cas.Zlib {
-		if plain, err = zlib.NewReader(stored); err != nil {
-			return fmt.Errorf("decompress: %w", err)
-		}
-	}
-	limit := o.Size
-	if limit < 0 {
-		limit = cas.MaxUnknownSize
-	}
-	n, err := io.Copy(io.Discard, io.LimitReader(plain, limit+1))
-	if err != nil {
-		return fmt.Errorf("decompress: %w", err)
-	}
-	if _, err := io.Copy(io.Discard, stored); err != nil {
-		return err
-	}
-	if got, err := cas.NewHash(o.Hash.Algorithm(), sum.Sum(nil)); err != nil || got != o.Hash {
-		return fmt.Errorf("%w: its hash is %s", cas.ErrCorrupt, got)
-	}
-	if n > limit || o.Size >= 0 && n != o.Size {
-		return fmt.Errorf("%w: it holds %d bytes, its entry says %d", cas.ErrCorrupt, n, o.Size)
-	}
-	return nil
 }
