@@ -29,6 +29,13 @@ type job struct {
 const jobVariable = "FLATRUN_TEST_JOB"
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(holderVariable); dir != "" {
+		if err := runHolder(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "session:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if text := os.Getenv(jobVariable); text != "" {
 		runJob(text)
 	}

@@ -81,7 +81,8 @@ type Namespaces struct {
 
 // Privileges are what the command may gain.
 type Privileges struct {
-	// Keep leaves the capabilities of the user namespace to the command: with Fakeroot always, else on request.
+	// Keep leaves the bounding set as it is, for programs that make namespaces of their own by way of file
+	// capabilities. Only with Fakeroot the command keeps capabilities over its execve, and then always.
 	Keep bool
 	// AllowSetuid leaves out no_new_privs, so set-user-id programs of nosuid-less mounts work.
 	AllowSetuid bool

@@ -199,6 +199,23 @@ func TestWorkdirIsUsed(t *testing.T) {
 	}
 }
 
+// manyFiles are entries of a directory that is worth an overlay, or too many for binds.
+func manyFiles(dir string, n int) (entries []string) {
+	for i := range n {
+		entries = append(entries, fmt.Sprintf("%s/%d=%d\n", dir, i, i), fmt.Sprintf("%s/l%d->%d", dir, i, i))
+	}
+	return append(entries, dir+"/sub/x=in sub\n")
+}
+
+func TestLargeDirectories(t *testing.T) {
+	runRows(t, []row{
+		{name: "file", image: manyFiles("usr/bin", 200), req: Request{Binds: []Bind{{Source: "$D/f", Target: "/usr/bin/new"}}},
+			script: "cat /usr/bin/new /usr/bin/l199 /usr/bin/sub/x; ls /usr/bin | wc -l; touch /usr/bin/t 2>/dev/null || echo read-only", want: "host file\n199\nin sub\n402\nread-only\n"},
+		{name: "two, and one below", image: manyFiles("usr/bin", 200), req: Request{Binds: []Bind{{Source: "$D/f", Target: "/usr/bin/a/b"}, {Source: "$D/d", Target: "/usr/bin/c"}, {Source: "$D/f", Target: "/usr/bin/sub/new"}}},
+			script: "cat /usr/bin/a/b /usr/bin/c/x /usr/bin/sub/new /usr/bin/sub/x /usr/bin/7", want: "host file\nin d\nhost file\nin sub\n7\n"},
+	})
+}
+
 // needOverlay skips a test where the kernel does not let ordinary users mount overlays.
 func needOverlay(t *testing.T) {
 	t.Helper()
@@ -221,6 +238,7 @@ func TestOverlay(t *testing.T) {
 		{name: "layer and memory", req: Request{Overlays: []Overlay{lower}, WritableTmpfs: true}, script: "echo no >/layered; cat /layered", want: "no\n"},
 		{name: "writable", req: Request{Overlays: []Overlay{upper}}, script: "echo k >/kept; cat $D/layer2/upper/kept", want: "k\n"},
 		{name: "writable over a layer", req: Request{Overlays: []Overlay{upper, lower}}, script: "cat /layered; echo w >/layered; cat $D/layer2/upper/layered", want: "yes\nw\n"},
+		{name: "large directory by few mounts", image: manyFiles("usr/bin", 200), req: Request{Binds: []Bind{{Source: "$D/f", Target: "/usr/bin/new"}}}, script: "grep -c ' /usr/bin' /proc/self/mountinfo", want: "2\n"},
 		{name: "missing", req: Request{Overlays: []Overlay{{Path: "$D/none"}}}, err: "overlay $D/none: no such file or directory"},
 		{name: "not a directory", req: Request{Overlays: []Overlay{{Path: "$D/f", ReadOnly: true}}}, err: "overlay $D/f: not a directory"},
 	})

@@ -3,15 +3,21 @@ package vfs
 import (
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// weakFarm is the most entries of a directory that mounts which are only nice to have may cost: each is one mount.
-const weakFarm = 128
+const (
+	// largeFarm is the number of entries from which an overlay is made rather than so many binds.
+	largeFarm = 48
+	// weakFarm is the most entries that may be bound for mounts which are only nice to have.
+	weakFarm = 128
+)
 
 // makePoints makes the mount points of a plan: in the root itself where it can be written, else in farms.
 // Directories at places in hidden need not be shown, as a mount will come over them. It returns the places that are
@@ -19,27 +25,20 @@ const weakFarm = 128
 func (t *Tree) makePoints(farms []Farm, hidden map[string]bool) (dropped []string, err error) {
 	// An outer farm first: its binds would hide an inner one.
 	slices.SortStableFunc(farms, func(a, b Farm) int { return depth(a.Dir) - depth(b.Dir) })
-	if t.writable() {
-		for _, f := range farms {
-			if err := makeNodes(t.fd, "/", f.New); err != nil {
-				return nil, fmt.Errorf("make mount points in the image's %s: %w", f.Dir, err)
-			}
-		}
-		return nil, nil
-	}
 	for _, f := range farms {
-		names, err := entries(t.base, "."+f.Dir)
-		if err != nil {
-			return nil, fmt.Errorf("list the image's %s: %w", f.Dir, err)
+		made := true
+		if t.writable() {
+			err = makeNodes(t.fd, "/", f.New)
+		} else {
+			made, err = t.makeFarm(f, hidden)
 		}
-		if f.Weak && f.Dir != "/" && len(names) > weakFarm {
-			for _, n := range f.New {
+		if err != nil {
+			return nil, fmt.Errorf("make mount points in the image's %s: %w", f.Dir, err)
+		}
+		for _, n := range f.New {
+			if !made {
 				dropped = append(dropped, n.Path)
 			}
-			continue
-		}
-		if err := t.makeFarm(f, names, hidden); err != nil {
-			return nil, fmt.Errorf("make mount points in the image's %s: %w", f.Dir, err)
 		}
 	}
 	return dropped, nil
@@ -48,23 +47,43 @@ func (t *Tree) makePoints(farms []Farm, hidden map[string]bool) (dropped []strin
 func depth(dir string) int { return len(components(dir)) }
 
 // makeFarm puts a directory in memory in place of f.Dir, with the same entries and the new ones.
-func (t *Tree) makeFarm(f Farm, names []fs.DirEntry, hidden map[string]bool) error {
+func (t *Tree) makeFarm(f Farm, hidden map[string]bool) (made bool, err error) {
+	names, err := entries(t.base, "."+f.Dir)
+	if err != nil {
+		return false, err
+	}
 	from, err := unix.Openat(t.base, "."+f.Dir, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer unix.Close(from)
 	name := t.name()
 	if err := unix.Mkdirat(t.stage, name, 0o755); err != nil {
-		return err
+		return false, err
 	}
 	farm, err := openTree(t.stage, name, false, 0)
 	if err != nil {
-		return err
+		return false, err
+	}
+	// Not for /, whose entries are few, and hidden by mounts mostly.
+	if f.Dir != "/" && len(names) > largeFarm && !t.mountsInImage() {
+		err := t.layerFarm(f, from, farm, name)
+		if err == nil {
+			return true, nil
+		}
+		t.log.Info("no overlay for mount points", "directory", f.Dir, "reason", err)
+	}
+	if f.Weak && len(names) > weakFarm {
+		return false, nil
 	}
 	if err := t.attachFarm(f, farm, name); err != nil {
-		return err
+		return false, err
 	}
+	return true, t.fillFarm(f, from, farm, names, hidden)
+}
+
+// fillFarm makes the entries of a farm.
+func (t *Tree) fillFarm(f Farm, from, farm int, names []fs.DirEntry, hidden map[string]bool) error {
 	for _, e := range names {
 		place := path.Join(f.Dir, e.Name())
 		if err := replicate(from, farm, e, e.IsDir() && hidden[place]); err != nil {
@@ -75,6 +94,55 @@ func (t *Tree) makeFarm(f Farm, names []fs.DirEntry, hidden map[string]bool) err
 		return err
 	}
 	return unix.MountSetattr(farm, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+}
+
+// layerFarm lays the new entries over a directory of many: one mount instead of one for each. The directory itself is
+// from; the new entries are made in the stage under name, which farm is a clone of.
+func (t *Tree) layerFarm(f Farm, from, farm int, name string) error {
+	below, err := openTree(from, "", false, unix.AT_EMPTY_PATH)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(below)
+	lower := t.name()
+	if err := unix.Mkdirat(t.stage, lower, 0o755); err != nil {
+		return err
+	}
+	if err := attach(below, t.stage, lower); err != nil {
+		return err
+	}
+	if err := makeNodes(farm, f.Dir, f.New); err != nil {
+		return err
+	}
+	if err := unix.Fchdir(t.stage); err != nil {
+		return err
+	}
+	overlay, err := newFS("overlay", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, []string{"userxattr", "lowerdir=" + name + ":" + lower})
+	if err != nil {
+		return err
+	}
+	defer unix.Close(overlay)
+	return t.attachFarm(f, overlay, name)
+}
+
+// mountsInImage reports whether something is mounted inside the image's directory, which an overlay would not show.
+func (t *Tree) mountsInImage() bool {
+	image, err := filepath.EvalSymlinks(t.root.Image)
+	if err != nil {
+		return true
+	}
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return true
+	}
+	written := strings.NewReplacer(`\`, `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`).Replace(strings.TrimSuffix(image, "/") + "/")
+	for line := range strings.Lines(string(table)) {
+		// The fifth field is the mount point (proc_pid_mountinfo(5)).
+		if fields := strings.Fields(line); len(fields) > 4 && strings.HasPrefix(fields[4], written) {
+			return true
+		}
+	}
+	return false
 }
 
 // attachFarm mounts a farm at its place. The one for / becomes the root instead.
