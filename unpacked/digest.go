@@ -26,7 +26,7 @@ func ParseDigest(s string) (Digest, error) {
 		return "", fmt.Errorf("digest %q: algorithm %q is not known; want sha256, sha384 or sha512", s, algorithm)
 	}
 	if len(digits) != want || strings.Trim(digits, "0123456789abcdef") != "" {
-		return "", fmt.Errorf("digest %q: want %d lower-case hex digits after %s:", s, want, algorithm)
+		return "", fmt.Errorf("digest %q: want %d lower-case hex digits after %s", s, want, algorithm)
 	}
 	return Digest(s), nil
 }

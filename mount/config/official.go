@@ -38,26 +38,7 @@ type official struct {
 func (c *Config) official(fqrn string) *official {
 	p := &official{dir: c.CVMFSDir, root: c.root, fqrn: fqrn, vars: make(map[string]shell.Var), faults: make(map[string]error)}
 	protected := false
-	org, domain, _ := strings.Cut(fqrn, ".")
-	templates := strings.NewReplacer("@fqrn@", fqrn, "@org@", org)
-	in := &shell.Interpreter{
-		Vars: p.vars,
-		Lookup: func(name string) (string, bool) {
-			if name == "CVMFS_FQRN" {
-				return fqrn, true
-			}
-			value := c.env(name)
-			return value, value != "" && !strings.HasPrefix(name, "CVMFS_")
-		},
-		Assign: func(name string, v *shell.Var) bool {
-			if fqrn != "" {
-				v.Value = templates.Replace(v.Value)
-			}
-			return !(protected && name == "CVMFS_CONFIG_REPOSITORY")
-		},
-		ReadFile: func(file string) ([]byte, error) { return readBounded(p.rooted(file), maxFile) },
-		Stat:     func(file string) (fs.FileInfo, error) { return os.Stat(p.rooted(file)) },
-	}
+	in := p.interpreter(c.env, &protected)
 	p.run(in, "default.conf")
 	for _, name := range filesIn(filepath.Join(p.dir, "default.d"), ".conf") {
 		p.run(in, "default.d/"+name)
@@ -65,6 +46,7 @@ func (c *Config) official(fqrn string) *official {
 	protected = true
 	p.runRemote(in, "default.conf")
 	p.run(in, "default.local")
+	_, domain, _ := strings.Cut(fqrn, ".")
 	for _, name := range []string{"domain.d/" + domain, "config.d/" + fqrn} {
 		if fqrn != "" {
 			p.runRemote(in, name+".conf")
@@ -75,6 +57,31 @@ func (c *Config) official(fqrn string) *official {
 	p.warnings = append(p.warnings, in.Warnings...)
 	p.readBlacklists()
 	return p
+}
+
+// interpreter is what the files are run on. Once protected is set, they can no
+// longer choose another config repository.
+func (p *official) interpreter(env func(string) string, protected *bool) *shell.Interpreter {
+	org, _, _ := strings.Cut(p.fqrn, ".")
+	templates := strings.NewReplacer("@fqrn@", p.fqrn, "@org@", org)
+	return &shell.Interpreter{
+		Vars: p.vars,
+		Lookup: func(name string) (string, bool) {
+			if name == "CVMFS_FQRN" {
+				return p.fqrn, true
+			}
+			value := env(name)
+			return value, value != "" && !strings.HasPrefix(name, "CVMFS_")
+		},
+		Assign: func(name string, v *shell.Var) bool {
+			if p.fqrn != "" {
+				v.Value = templates.Replace(v.Value)
+			}
+			return !(*protected && name == "CVMFS_CONFIG_REPOSITORY")
+		},
+		ReadFile: func(file string) ([]byte, error) { return readBounded(p.rooted(file), maxFile) },
+		Stat:     func(file string) (fs.FileInfo, error) { return os.Stat(p.rooted(file)) },
+	}
 }
 
 // rooted is the place of a path that an official file names.

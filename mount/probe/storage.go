@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -163,20 +164,13 @@ var shared = []string{"nfs", "lustre", "gpfs", "beegfs", "cephfs", "afs", "fuse"
 const leastFree = 1 << 30
 
 func (h host) cache(dir string) Result {
-	r := Result{Name: "cache", State: OK}
-	existing := dir
-	for {
-		if info, err := os.Stat(existing); err == nil && info.IsDir() {
-			break
-		}
-		if existing == "/" || existing == "." {
-			break
-		}
-		existing = filepath.Dir(existing)
-	}
+	const advice = "set cache.dir or FLATRUN_CACHE_DIR to a directory on a local disk that you may write to"
+	r := Result{Name: "cache", State: OK, Detail: dir}
+	existing := existingDir(dir)
 	var s unix.Statfs_t
 	if err := unix.Statfs(existing, &s); err != nil {
-		return Result{Name: r.Name, State: Failed, Detail: dir, Reason: err.Error(), Advice: "set cache.dir or FLATRUN_CACHE_DIR to a directory on a local disk"}
+		r.State, r.Reason, r.Advice = Failed, err.Error(), advice
+		return r
 	}
 	kind, ok := fileSystems[int64(s.Type)]
 	if !ok {
@@ -184,22 +178,37 @@ func (h host) cache(dir string) Result {
 	}
 	free := s.Bavail * uint64(s.Bsize)
 	r.Detail = fmt.Sprintf("%s on %s, %.1f GB free", dir, kind, float64(free)/1e9)
-	f, err := os.CreateTemp(existing, ".flatrun-doctor-*")
-	if err == nil {
-		f.Close()
-		err = os.Remove(f.Name())
-	}
-	switch {
+	switch err := writable(existing); {
 	case err != nil:
-		r.State, r.Reason, r.Advice = Failed, reason(err), "set cache.dir or FLATRUN_CACHE_DIR to a directory that you may write to"
+		r.State, r.Reason, r.Advice = Failed, reason(err), advice
 	case free < leastFree:
 		r.State, r.Advice = Warning, "make room, or set cache.dir to another disk"
-	default:
-		for _, name := range shared {
-			if kind == name {
-				r.State, r.Advice = Warning, "a cache on a shared file system is slow: set cache.dir to a local disk"
-			}
-		}
+	case slices.Contains(shared, kind):
+		r.State, r.Advice = Warning, "a cache on a shared file system is slow: set cache.dir to a local disk"
 	}
 	return r
+}
+
+// existingDir is dir or the nearest directory above it that exists.
+func existingDir(dir string) string {
+	for {
+		info, err := os.Stat(dir)
+		if up := filepath.Dir(dir); err != nil || !info.IsDir() {
+			if up != dir {
+				dir = up
+				continue
+			}
+		}
+		return dir
+	}
+}
+
+// writable makes a file in dir and removes it.
+func writable(dir string) error {
+	f, err := os.CreateTemp(dir, ".flatrun-doctor-*")
+	if err != nil {
+		return err
+	}
+	f.Close()
+	return os.Remove(f.Name())
 }

@@ -18,30 +18,25 @@ func (s *script) command(c simple) (status, error) {
 	case "eval":
 		s.obscure([]node{c}, "eval is not carried out")
 		return unsure, nil
-	case "unset":
-		for _, w := range c.args[1:] {
-			if args, why := s.fields(w, c.line); why == "" {
-				for _, a := range args {
-					delete(s.in.Vars, a)
-				}
-			}
-		}
-		return yes, nil
-	case ":", "true", "echo", "printf", "set", "umask", "shopt", "ulimit":
-		for _, w := range c.args[1:] {
-			s.fields(w, c.line) // for the sake of ${name:=value}
-		}
-		return yes, nil
-	case "false":
-		return no, nil
 	case "return", "exit":
 		return yes, errReturn
 	}
-	args, why := s.arguments(c)
+	args, why := s.arguments(c) // also for the sake of ${name:=value}
+	switch name {
+	case ":", "true", "echo", "printf", "set", "umask", "shopt", "ulimit":
+		return yes, nil
+	case "false":
+		return no, nil
+	}
 	if why != "" {
 		return unsure, nil
 	}
 	switch name {
+	case "unset":
+		for _, name := range args {
+			s.unset(name)
+		}
+		return yes, nil
 	case "[", "test":
 		return s.test(c, args)
 	case ".", "source":

@@ -181,7 +181,7 @@ func (s *script) simple(c simple) (status, error) {
 func (s *script) assign(a assign) error {
 	v := s.expand(a.value, a.line)
 	if a.append {
-		old := s.get(a.name)
+		old, _ := s.get(a.name)
 		v.Value = old.Value + v.Value
 		if v.Unknown == "" {
 			v.Unknown = old.Unknown
@@ -201,27 +201,27 @@ func (s *script) set(name string, v Var) {
 	s.in.Vars[name] = v
 }
 
-func (s *script) get(name string) Var {
-	if v, ok := s.in.Vars[name]; ok {
-		return v
+func (s *script) unset(name string) {
+	if s.in.gone == nil {
+		s.in.gone = make(map[string]bool)
 	}
-	if s.in.Lookup != nil {
-		if value, ok := s.in.Lookup(name); ok {
-			return Var{Value: value, Origin: Origin{File: "environment"}}
-		}
-	}
-	return Var{}
+	delete(s.in.Vars, name)
+	s.in.gone[name] = true
 }
 
-func (s *script) isSet(name string) bool {
-	if _, ok := s.in.Vars[name]; ok {
-		return true
+// get is a variable's value; false if it is not set.
+func (s *script) get(name string) (Var, bool) {
+	if v, ok := s.in.Vars[name]; ok {
+		return v, true
 	}
-	if s.in.Lookup == nil {
-		return false
+	if s.in.Lookup == nil || s.in.gone[name] {
+		return Var{}, false
 	}
-	_, ok := s.in.Lookup(name)
-	return ok
+	value, ok := s.in.Lookup(name)
+	if !ok {
+		return Var{}, false
+	}
+	return Var{Value: value, Origin: Origin{File: "environment"}}, true
 }
 
 // source runs another file, as "." does.
@@ -303,10 +303,10 @@ func (s *script) part(p part, line int) Var {
 	case unknown:
 		return Var{Unknown: p.text + " is not known here: nothing is executed"}
 	}
-	v := s.get(p.text)
+	v, set := s.get(p.text)
 	// With a colon, an empty variable counts as an absent one. What is not known
 	// might be either.
-	absent := !s.isSet(p.text) || strings.HasPrefix(p.op, ":") && v.Value == ""
+	absent := !set || strings.HasPrefix(p.op, ":") && v.Value == ""
 	switch op := strings.TrimPrefix(p.op, ":"); {
 	case op == "" || v.Unknown != "":
 		return v

@@ -63,6 +63,7 @@ type Interpreter struct {
 	// Warnings collects what was passed over.
 	Warnings []string
 
+	gone  map[string]bool // variables that were unset: Lookup is not asked for them
 	depth int
 	runs  int
 	dir   string // of the script being run, where relative paths begin
