@@ -40,7 +40,6 @@ type container struct {
 	args    []string // words after IMAGE
 	arg     string   // IMAGE
 	kind    image.Kind
-	ask     string // what to ask the session for
 	binds   []userBind
 	image   *image.Image
 	state   enter.State
@@ -87,7 +86,7 @@ func (p *program) runContainer(o *options, action, arg string, args []string) er
 // check looks at the command line as a whole before anything is touched.
 func (c *container) check() error {
 	var err error
-	if c.kind, c.ask, err = image.Classify(c.arg); err != nil {
+	if c.kind, _, err = image.Classify(c.arg); err != nil {
 		return err
 	}
 	if c.kind == image.Instance {
@@ -150,15 +149,30 @@ func (c *container) find() error {
 	if c.state.Session == nil {
 		return errors.New("no session answers; see flatrun status")
 	}
-	found, err := c.state.Session.Resolve(c.ask)
+	found, err := c.state.Session.Resolve(c.arg)
 	if err != nil {
 		return err
 	}
 	c.image, err = image.FromPlace(c.arg, image.Place{
 		Path: found.Path, Name: found.Name, FQRN: found.FQRN, Revision: found.Revision, Config: found.Config,
-		Shown: filepath.Join("/cvmfs", found.FQRN, found.InRepo),
+		Shown: shown(c.arg, found),
 	})
 	return err
+}
+
+// shown is the path by which users know an image: the one they gave, or the link
+// that a repository has for an image's name.
+func shown(arg string, found enter.Resolved) string {
+	if rest, ok := strings.CutPrefix(arg, "cvmfs://"); ok {
+		return filepath.Join("/cvmfs", rest)
+	}
+	if strings.HasPrefix(arg, "/") {
+		return filepath.Clean(arg)
+	}
+	if found.Name != "" && !strings.Contains(found.Name, "@") {
+		return filepath.Join("/cvmfs", found.FQRN, found.Name)
+	}
+	return filepath.Join("/cvmfs", found.FQRN, found.InRepo)
 }
 
 // process finds the words and the environment of the command.

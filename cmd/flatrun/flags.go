@@ -51,8 +51,9 @@ type options struct {
 	RefusedNumber    number
 
 	Inspect inspectOptions
-	List    bool // --json and the like of the small verbs
-	Format  string
+	JSON    bool // of status and doctor
+	All     bool // of umount
+	Force   bool
 }
 
 // inspectOptions says which parts of an image's metadata are asked for.

@@ -97,13 +97,16 @@ func (c *frontCase) add(key, value string) error {
 
 // rig is what all cases share: the program, the images, what the host can do.
 type rig struct {
-	bin, home, data string
-	images          map[string]string
-	missing         map[string]string // need → why it is not there
+	bin, home, data, runtime string
+	images                   map[string]string
+	missing                  map[string]string // need → why it is not there
 }
 
 func newRig(t *testing.T) *rig {
-	r := &rig{bin: buildProgram(t), home: t.TempDir(), data: t.TempDir(), missing: make(map[string]string)}
+	r := &rig{bin: buildProgram(t), home: t.TempDir(), data: t.TempDir(), runtime: t.TempDir(), missing: make(map[string]string)}
+	if err := os.Chmod(r.runtime, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	write(t, filepath.Join(r.home, "file"), "at home\n")
 	write(t, filepath.Join(r.data, "file"), "data\n")
 	r.images = makeImages(t)
@@ -124,11 +127,10 @@ func (r *rig) probe(need string, args ...string) {
 }
 
 func (r *rig) environ(more []string) []string {
-	env := []string{"HOME=" + r.home, "PATH=" + r.bin + ":/usr/bin:/bin:/usr/sbin:/sbin", "USER=" + os.Getenv("USER"), "TERM=dumb"}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		env = append(env, "XDG_RUNTIME_DIR="+dir)
-	}
-	return append(env, more...)
+	return append([]string{
+		"HOME=" + r.home, "PATH=" + r.bin + ":/usr/bin:/bin:/usr/sbin:/sbin", "USER=" + os.Getenv("USER"), "TERM=dumb",
+		"XDG_RUNTIME_DIR=" + r.runtime, // sessions of the tests are not those of the user
+	}, more...)
 }
 
 // run runs one case and compares.

@@ -74,7 +74,7 @@ func (p *program) inspect(arg string, want singularity.Wanted) (*singularity.Met
 func (p *program) findImage(arg string) (*image.Image, error) {
 	c := &container{program: p, options: &options{}, arg: arg}
 	var err error
-	if c.kind, c.ask, err = image.Classify(arg); err != nil {
+	if c.kind, _, err = image.Classify(arg); err != nil {
 		return nil, err
 	}
 	switch c.kind {

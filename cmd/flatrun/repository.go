@@ -1,58 +1,69 @@
 package main
 
 import (
-	"context"
+	"bytes"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
-
-	"github.com/flatrun/flatrun/mount/enter"
+	"strings"
 )
 
 // sessionProgram serves repositories and links all that takes; see findSession.
 const sessionProgram = "flatrun-session"
 
-// runMount mounts a repository: for all of the user's processes in DIR, or in
-// the session only.
+// runMount mounts a repository on the host, in DIR or where flatrun-session
+// chooses, which it prints.
 func runMount(p *program, _ *options, args []string) error {
-	if len(args) == 2 {
-		return p.becomeSession("mount", args...)
-	}
-	state, err := enter.Ensure(context.Background(), enter.Plan{Join: true}, enter.StartOptions{Config: p.config})
-	if err != nil {
-		return err
-	}
-	mounted, err := state.Session.Mount(args[0])
-	if err != nil {
-		return err
-	}
-	p.log.infof("%s is mounted at revision %d; containers see it at /cvmfs/%s", mounted.FQRN, mounted.Revision, mounted.FQRN)
-	return nil
+	return p.callSession(p.stdout, "mount", args...)
 }
 
-func runUmount(p *program, _ *options, args []string) error {
-	return p.becomeSession("umount", args...)
+// runUmount takes a mount away.
+func runUmount(p *program, o *options, args []string) error {
+	words := args
+	if o.All {
+		words = append(words, "--all")
+	}
+	if o.Force {
+		words = append(words, "--force")
+	}
+	if len(words) == 0 {
+		return usageError{verb: findVerb("umount"), reason: "give the directory or the name of a repository, or --all"}
+	}
+	return p.callSession(p.stdout, "umount", words...)
 }
 
 // runConfigShow prints the configuration; reading it takes a YAML parser, which
 // this program does not have.
 func runConfigShow(p *program, _ *options, args []string) error {
-	return p.becomeSession("config", append([]string{"show"}, args...)...)
+	return p.callSession(p.stdout, "config", append([]string{"show"}, args...)...)
 }
 
-// becomeSession replaces this program by one call of flatrun-session.
-func (p *program) becomeSession(verb string, args ...string) error {
+// callSession runs flatrun-session for an answer on its standard output. What it
+// says on standard error is the error.
+func (p *program) callSession(stdout io.Writer, verb string, args ...string) error {
 	file, err := findSession()
 	if err != nil {
 		return err
 	}
-	words := []string{sessionProgram, verb}
+	words := []string{verb}
 	if p.config != "" {
 		words = append(words, "--config", p.config)
 	}
-	words = append(words, args...)
-	return fatal("start %s: %w", file, syscall.Exec(file, words, p.environ))
+	cmd := exec.Command(file, append(words, args...)...)
+	cmd.Env = p.environ
+	cmd.Stdout = stdout
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	err = cmd.Run()
+	if text := strings.TrimSpace(stderr.String()); err != nil && text != "" {
+		return errors.New(text)
+	}
+	if err != nil {
+		return fatal("%s %s: %w", sessionProgram, verb, err)
+	}
+	return nil
 }
 
 // findSession looks beside this program, in ../libexec/flatrun and on PATH.

@@ -1,10 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -13,19 +12,19 @@ import (
 
 // runStatus shows the user's sessions and mounts on this host.
 func runStatus(p *program, o *options, _ []string) error {
-	list, err := p.statuses()
-	if err != nil {
+	if o.JSON {
+		return p.callSession(p.stdout, "status")
+	}
+	var answer bytes.Buffer
+	if err := p.callSession(&answer, "status"); err != nil {
 		return err
 	}
-	if o.List {
-		text, err := json.MarshalIndent(list, "", "  ")
-		if err != nil {
-			return err
-		}
-		return p.print(string(text) + "\n")
+	var list []enter.Status
+	if err := json.Unmarshal(answer.Bytes(), &list); err != nil {
+		return fatal("status of sessions: %w", err)
 	}
 	if len(list) == 0 {
-		return p.print("no session is running and no repository is mounted by flatrun\n")
+		return p.print("no session is running and no repository is mounted\n")
 	}
 	var b strings.Builder
 	for i, s := range list {
@@ -35,37 +34,6 @@ func runStatus(p *program, o *options, _ []string) error {
 		writeStatus(&b, s)
 	}
 	return p.print(b.String())
-}
-
-// statuses asks every session that lives beside the one of this call.
-func (p *program) statuses() ([]enter.Status, error) {
-	dir, err := enter.SessionDir(p.config)
-	if err != nil {
-		return nil, err
-	}
-	dirs, err := filepath.Glob(filepath.Join(filepath.Dir(dir), "*"))
-	if err != nil {
-		return nil, err
-	}
-	list := []enter.Status{}
-	for _, dir := range dirs {
-		s, err := enter.Dial(dir)
-		if errors.Is(err, enter.ErrNoSession) {
-			continue
-		}
-		if err != nil {
-			p.log.debugf("session %s: %s", dir, err)
-			continue
-		}
-		status, err := s.Status()
-		s.Close()
-		if err != nil {
-			p.log.warnf("session %s: %s", dir, err)
-			continue
-		}
-		list = append(list, status)
-	}
-	return list, nil
 }
 
 // writeStatus describes one session in lines of "what: value".

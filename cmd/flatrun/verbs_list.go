@@ -68,18 +68,24 @@ func repositoryVerbs() []verb {
 		{
 			name: "mount", operands: "FQRN [DIR]", min: 1, max: 2, run: runMount,
 			short:    "Mount a repository for browsing",
-			long:     "Returns when the mount is usable. Without DIR it is mounted in the session only, where exec and shell see it below /cvmfs.",
+			long:     "Returns when the mount is usable. Without DIR a place is chosen and printed. Containers need no mount: they see every configured repository below /cvmfs.",
 			examples: "{} mount unpacked.cern.ch ~/unpacked\n{} umount ~/unpacked",
 		},
 		{
-			name: "umount", aliases: []string{"unmount"}, operands: "DIR", min: 1, max: 1, run: runUmount,
+			name: "umount", aliases: []string{"unmount"}, operands: "DIR|FQRN", min: 0, max: 1, run: runUmount,
+			flags: func(o *options) []flag {
+				return []flag{
+					{name: "all", short: "a", value: &o.All, help: "all mounts and sessions that nobody uses"},
+					{name: "force", short: "F", value: &o.Force, help: "even if somebody uses them"},
+				}
+			},
 			short:    "Unmount a repository",
-			examples: "{} umount ~/unpacked",
+			examples: "{} umount ~/unpacked\n{} umount --all",
 		},
 		{
 			name: "status", operands: "", min: 0, max: 0, run: runStatus,
 			flags: func(o *options) []flag {
-				return []flag{{name: "json", short: "j", value: &o.List, help: "print structured JSON"}}
+				return []flag{{name: "json", short: "j", value: &o.JSON, help: "print structured JSON"}}
 			},
 			short:    "Show sessions, mounts, cache, proxy and server in use",
 			examples: "{} status",
@@ -93,7 +99,7 @@ func hostVerbs() []verb {
 		{
 			name: "doctor", min: 0, max: 0, run: runDoctor,
 			flags: func(o *options) []flag {
-				return []flag{{name: "json", short: "j", value: &o.List, help: "print structured JSON"}}
+				return []flag{{name: "json", short: "j", value: &o.JSON, help: "print structured JSON"}}
 			},
 			short:    "Show what this host offers and what an administrator would do about the rest",
 			long:     "Ends with 1 when exec cannot work here.",

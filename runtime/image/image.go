@@ -46,9 +46,9 @@ const (
 var ErrNotFound = errors.New("image not found")
 
 // Classify says what arg names, looking at the file system but not at any
-// repository. For Repository, ask is what to ask the session. The error is one
-// line that says what to do.
-func Classify(arg string) (kind Kind, ask string, err error) {
+// repository. For Instance, name is the instance's. The error is one line that
+// says what to do.
+func Classify(arg string) (kind Kind, name string, err error) {
 	if arg == "" {
 		return 0, "", fmt.Errorf("image name is empty: give a directory, a path below /cvmfs, or registry/name:tag")
 	}
@@ -62,11 +62,11 @@ func Classify(arg string) (kind Kind, ask string, err error) {
 	case err == nil:
 		return 0, "", fmt.Errorf("image %s is a file: %w", arg, describeFile(arg))
 	case strings.HasPrefix(filepath.Clean(arg), "/cvmfs/"):
-		return Repository, filepath.Clean(arg), nil
+		return Repository, "", nil
 	case isPath(arg):
 		return 0, "", fmt.Errorf("could not open image %s: %w", arg, reason(err))
 	}
-	return Repository, arg, nil
+	return Repository, "", nil
 }
 
 // isPath reports whether arg can only be meant as a path of this machine.
@@ -96,15 +96,15 @@ func classifyScheme(arg, scheme, rest string) (Kind, string, error) {
 		}
 		return Instance, rest, nil
 	case "cvmfs":
-		if rest = strings.Trim(rest, "/"); rest == "" {
+		if strings.Trim(rest, "/") == "" {
 			return 0, "", fmt.Errorf("image %s names no repository: write cvmfs://FQRN/path", arg)
 		}
-		return Repository, "cvmfs://" + rest, nil
+		return Repository, "", nil
 	case "docker":
 		if rest == "" {
 			return 0, "", fmt.Errorf("image %s has no name: write docker://registry/name:tag", arg)
 		}
-		return Repository, rest, nil
+		return Repository, "", nil
 	case "oras", "library", "shub", "http", "https", "ipfs", "oci", "oci-archive", "docker-archive", "docker-daemon":
 		return 0, "", fmt.Errorf("image %s: nothing is fetched from %s at start: publish the image in a repository with flathub, or unpack it into a directory", arg, scheme)
 	}

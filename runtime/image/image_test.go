@@ -27,20 +27,20 @@ func TestClassify(t *testing.T) {
 	cases := []struct {
 		arg  string
 		kind Kind
-		ask  string
+		name string
 		fail string // part of the error
 	}{
 		{arg: dir, kind: Directory},
 		{arg: ".", kind: Directory},
 		{arg: "registry.example.org/name:tag", kind: Directory}, // a directory of that name wins
-		{arg: "registry.example.org/other:tag", kind: Repository, ask: "registry.example.org/other:tag"},
-		{arg: "debian:12", kind: Repository, ask: "debian:12"},
-		{arg: "debian", kind: Repository, ask: "debian"},
-		{arg: "name@sha256:" + strings.Repeat("0", 64), kind: Repository, ask: "name@sha256:" + strings.Repeat("0", 64)},
-		{arg: "docker://debian:12", kind: Repository, ask: "debian:12"},
-		{arg: "cvmfs://unpacked.example.org/a/b/", kind: Repository, ask: "cvmfs://unpacked.example.org/a/b"},
-		{arg: "/cvmfs/absent.example.org/a//b/", kind: Repository, ask: "/cvmfs/absent.example.org/a/b"},
-		{arg: "instance://web", kind: Instance, ask: "web"},
+		{arg: "registry.example.org/other:tag", kind: Repository},
+		{arg: "debian:12", kind: Repository},
+		{arg: "debian", kind: Repository},
+		{arg: "name@sha256:" + strings.Repeat("0", 64), kind: Repository},
+		{arg: "docker://debian:12", kind: Repository},
+		{arg: "cvmfs://unpacked.example.org/a/b/", kind: Repository},
+		{arg: "/cvmfs/absent.example.org/a//b/", kind: Repository},
+		{arg: "instance://web", kind: Instance, name: "web"},
 		{arg: "", fail: "image name is empty"},
 		{arg: "docker://", fail: "has no name"},
 		{arg: "cvmfs:///", fail: "names no repository"},
@@ -58,15 +58,15 @@ func TestClassify(t *testing.T) {
 		{arg: "e.txt", fail: "it is not an image"},
 	}
 	for _, c := range cases {
-		kind, ask, err := Classify(c.arg)
+		kind, name, err := Classify(c.arg)
 		if c.fail != "" {
 			if err == nil || !strings.Contains(err.Error(), c.fail) {
-				t.Errorf("Classify(%q) = %v, %q, %v; want an error with %q", c.arg, kind, ask, err, c.fail)
+				t.Errorf("Classify(%q) = %v, %q, %v; want an error with %q", c.arg, kind, name, err, c.fail)
 			}
 			continue
 		}
-		if err != nil || kind != c.kind || ask != c.ask {
-			t.Errorf("Classify(%q) = %v, %q, %v; want %v, %q", c.arg, kind, ask, err, c.kind, c.ask)
+		if err != nil || kind != c.kind || name != c.name {
+			t.Errorf("Classify(%q) = %v, %q, %v; want %v, %q", c.arg, kind, name, err, c.kind, c.name)
 		}
 	}
 }
