@@ -95,6 +95,26 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// TestReexec sees that signals and the end of the command get through a second start and the processes around a PID
+// namespace.
+func TestReexec(t *testing.T) {
+	image := newImage(t)
+	run := func(shell string, args ...string) result {
+		return container{Request: Request{Image: Image{Path: image}, Args: args, Namespaces: Namespaces{PID: true}}, reexec: true, shell: shell}.run(t)
+	}
+	if r := run("", "sh", "-c", "echo $$; exit 7"); r.code != 7 || r.out != "2\n" {
+		t.Errorf("%+v", r)
+	}
+	if r := run("", "sh", "-c", "kill -TERM $$"); r.code != 128+int(syscall.SIGTERM) {
+		t.Errorf("%+v", r)
+	}
+	shell := `trap "" TERM QUIT PIPE; exec "$@"`
+	show := []string{"/bin/busybox", "grep", "^SigIgn", "/proc/self/status"}
+	if got, want := run(shell, show...), (container{shell: shell}).without(t, show...); got.out != want {
+		t.Errorf("ignored %+v, without a container %s", got, want)
+	}
+}
+
 // TestDescriptors sees that the command has the caller's descriptors and no others.
 func TestDescriptors(t *testing.T) {
 	r, w, err := os.Pipe()

@@ -26,7 +26,10 @@ type job struct {
 	GID     int
 }
 
-const jobVariable = "FLATRUN_TEST_JOB"
+const (
+	jobVariable    = "FLATRUN_TEST_JOB"
+	reexecVariable = "FLATRUN_TEST_REEXEC" // starts with no plan, and once more with one for a PID namespace
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(holderVariable); dir != "" {
@@ -52,6 +55,10 @@ func runJob(text string) {
 	if err := json.Unmarshal([]byte(text), &j); err != nil {
 		fail(err)
 	}
+	if os.Getenv(reexecVariable) != "" && enter.Current().Plan == nil {
+		KeepSignals()
+		fail(enter.Reexec(enter.Plan{New: enter.PID, Init: true}))
+	}
 	if err := enter.Current().Err; err != nil {
 		fail(err)
 	}
@@ -73,12 +80,13 @@ func runJob(text string) {
 // container is one run in a test.
 type container struct {
 	Request
-	dir   string   // working directory of the caller
-	env   []string // additional environment of the caller
-	plan  string   // FLATRUN_ENTER; "" = an own user namespace
-	files []*os.File
-	shell string // run by a shell which runs "$@" in the container
-	stdin io.Reader
+	dir    string   // working directory of the caller
+	env    []string // additional environment of the caller
+	plan   string   // FLATRUN_ENTER; "" = an own user namespace
+	reexec bool
+	files  []*os.File
+	shell  string // run by a shell which runs "$@" in the container
+	stdin  io.Reader
 }
 
 // command returns the command that runs a container.
@@ -99,16 +107,19 @@ func (c container) command(t *testing.T) *exec.Cmd {
 	if c.shell != "" {
 		args = []string{"/bin/sh", "-c", c.shell, "sh", self}
 	}
-	plan := c.plan
-	if plan == "" {
-		plan = "own;"
+	plan := "FLATRUN_ENTER=" + c.plan
+	switch {
+	case c.reexec:
+		plan = reexecVariable + "=1"
+	case c.plan == "":
+		plan += "own;"
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = c.dir
 	if cmd.Dir == "" {
 		cmd.Dir = "/"
 	}
-	cmd.Env = append(append(os.Environ(), jobVariable+"="+string(text), "FLATRUN_ENTER="+plan, "PWD="+cmd.Dir), c.env...)
+	cmd.Env = append(append(os.Environ(), jobVariable+"="+string(text), plan, "PWD="+cmd.Dir), c.env...)
 	cmd.ExtraFiles = c.files
 	cmd.Stdin = c.stdin
 	return cmd
