@@ -117,7 +117,7 @@ func Load(o Options) (*Config, error) {
 		c.env = os.Getenv
 	}
 	c.CVMFSDir = filepath.Join("/", c.root, "etc/cvmfs")
-	c.Cache.Dir = fmt.Sprintf("/var/tmp/flatrun-%d", os.Getuid())
+	c.Cache.Dir = site.CacheDir(func(string) string { return "" }, os.Getuid())
 	if err := c.readFiles(o.File); err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ type decoder struct {
 	budget int // nodes that may still be read: aliases can multiply them
 }
 
-const maxNodes = 100000
+const maxNodes = 20000
 
 func (c *Config) decoder(file string, note func(key, origin string)) *decoder {
 	dir, err := filepath.Abs(filepath.Dir(file))

@@ -44,8 +44,8 @@ func (c *Config) Explain(w io.Writer) error {
 	return out.Flush()
 }
 
-// Explain writes the repository's values the same way, and after them those
-// official parameters that have one.
+// Explain writes the repository's values the same way, and after them what the
+// official files set.
 func (r *Repository) Explain(w io.Writer) error {
 	out := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	r.explain(out)

@@ -134,11 +134,12 @@ func (p *official) known(name string) (string, bool) {
 	return v.Value, ok && v.Unknown == ""
 }
 
-// variables are all parameters with a known value.
+// variables are all that the files set and whose value is known: parameters, and
+// what variant symbolic links may refer to.
 func (p *official) variables() map[string]string {
 	out := make(map[string]string)
 	for name, v := range p.vars {
-		if strings.HasPrefix(name, "CVMFS_") && v.Unknown == "" {
+		if v.Unknown == "" {
 			out[name] = v.Value
 		}
 	}

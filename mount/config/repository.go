@@ -64,7 +64,7 @@ type Repository struct {
 	Blacklist []string `json:"blacklist" sep:","`
 	Native    bool     `json:"native"` // prefer the site's mount at /cvmfs
 
-	Variables map[string]string `json:"-"` // the official parameters, without their unknown ones
+	Variables map[string]string `json:"-"` // what the official files set, without what is not known
 	Origins   map[string]string `json:"-"` // of each key above that is set, by its name in our files
 	Warnings  []string          `json:"-"`
 }

@@ -16,6 +16,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/flatrun/flatrun/mount/config/site"
 )
 
 // State says how a probe ended.
@@ -87,9 +89,9 @@ func (r Report) Text(w io.Writer) error {
 	return err
 }
 
-// Options say what to look at. The zero value is this host without a cache.
+// Options say what to look at. The zero value is this host.
 type Options struct {
-	CacheDir string                   // to look at its file system; "" leaves it out
+	CacheDir string                   // to look at its file system; "" is where it is by default
 	Env      func(name string) string // nil = os.Getenv
 	Root     string                   // directory to read files such as /proc/sys/… below; "" = "/"; the real probes do not care
 }
@@ -101,8 +103,11 @@ func Run(o Options) Report {
 		h.env = os.Getenv
 	}
 	h.name = h.userName()
+	if o.CacheDir == "" {
+		o.CacheDir = site.CacheDir(h.env, h.uid)
+	}
 	native := h.cvmfs()
-	results := []Result{
+	return Report{[]Result{
 		h.kernel(),
 		h.nested(),
 		h.userNamespace(),
@@ -118,11 +123,8 @@ func Run(o Options) Report {
 		h.cgroup(),
 		h.seccomp(),
 		native,
-	}
-	if o.CacheDir != "" {
-		results = append(results, h.cache(o.CacheDir))
-	}
-	return Report{results}
+		h.cache(o.CacheDir),
+	}}
 }
 
 // host is what the probes have in common.
