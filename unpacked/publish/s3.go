@@ -98,7 +98,12 @@ func (s *S3) key(name string) string {
 // options are the headers that caches on the way to clients go by: a data file
 // never changes, the head does every few minutes.
 func (s *S3) options(kind Kind) minio.PutObjectOptions {
-	o := minio.PutObjectOptions{ContentType: "application/octet-stream", CacheControl: "max-age=259200"}
+	o := minio.PutObjectOptions{
+		ContentType: "application/octet-stream", CacheControl: "max-age=259200",
+		// A checksum of its own in place of a signature over each piece of the
+		// body, whose framing some servers store as content.
+		DisableContentSha256: true, SendContentMd5: true,
+	}
 	if kind != Data {
 		o.ContentType, o.CacheControl = "application/x-cvmfs", "max-age=61"
 	}
