@@ -69,7 +69,7 @@ type Plan struct {
 	// that pass signals and stops on and end as the child ended.
 	New Namespaces
 	// Init makes process 1 of the new PID namespace a minimal init that only reaps; the program goes on as process 2.
-	// Without it the program itself is process 1.
+	// Without it the program itself is process 1, which ignores signals it has no handler for; see State.DieWithParent.
 	Init bool
 	// Fakeroot maps the caller's uid and gid to 0 instead of themselves.
 	Fakeroot bool
@@ -101,6 +101,11 @@ func Current() State { return current() }
 
 // Satisfies reports whether a process in this state can run what p asks for without Reexec.
 func (s State) Satisfies(p Plan) bool { return satisfies(s, p) }
+
+// DieWithParent makes the kernel end the calling thread's process if the parent that waits outside of its PID namespace
+// is killed. A command that is process 1 itself needs it, as there is no init that sees to that. The setting belongs to
+// the thread and survives execve: call it on the locked thread that will call execve. Elsewhere it does nothing.
+func (s State) DieWithParent() error { return dieWithParent(s) }
 
 // PlainDirectory reports whether image is the path of an existing directory. Below /cvmfs/FQRN it must lie in a mounted
 // file system. Such an image needs no session.

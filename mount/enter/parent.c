@@ -115,6 +115,5 @@ int enter_fork(int with_init)
 		errno = error;
 		return -1;
 	}
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	return 0;
 }

@@ -42,7 +42,7 @@ func (p Plan) encode() string {
 	if len(p.GIDs) > 0 {
 		word("gids=%s", joinMaps(p.GIDs))
 	}
-	if p.tries > 0 {
+	if p.tries != 0 {
 		word("try=%d", p.tries)
 	}
 	if b.Len() == 0 {

@@ -8,10 +8,13 @@ import "C"
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 var joined struct { // the constructor's connection becomes one Session, however often Current is called
@@ -76,6 +79,13 @@ func satisfies(s State, p Plan) bool {
 		len(made.UIDs) == len(p.UIDs)
 }
 
+func dieWithParent(s State) error {
+	if s.New&PID == 0 || s.Plan == nil || s.Plan.Init || s.Plan.Process != 0 {
+		return nil
+	}
+	return unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+}
+
 func plainDirectory(image string) bool {
 	c := C.CString(image)
 	defer C.free(unsafe.Pointer(c))
@@ -94,7 +104,7 @@ func flagKind(long string) (known, value, plan bool) {
 func SessionDir(config string) (string, error) {
 	var out [C.PATH_MAX]C.char
 	if config == "" {
-		config = syscallGetenv("FLATRUN_CONFIG")
+		config = os.Getenv("FLATRUN_CONFIG")
 	}
 	c := C.CString(config)
 	defer C.free(unsafe.Pointer(c))
@@ -102,11 +112,6 @@ func SessionDir(config string) (string, error) {
 		return "", fmt.Errorf("the session's directory has too long a name; set XDG_RUNTIME_DIR to a shorter one")
 	}
 	return C.GoString(&out[0]), nil
-}
-
-func syscallGetenv(key string) string {
-	value, _ := syscall.Getenv(key)
-	return value
 }
 
 // dialFD connects to the session's socket in dir after the constructor's checks.
