@@ -133,6 +133,9 @@ func (n *number) Type() string       { return "number" }
 // applyTwins sets flags from the environment. A twin stands back when the flag
 // is on the command line, except that mounts add up.
 func (p *program) applyTwins(set *pflag.FlagSet, table []flag) error {
+	if len(p.twins) == 0 {
+		return nil
+	}
 	for _, f := range table {
 		for _, key := range f.twins {
 			value, ok := p.lookupTwin(key)
@@ -175,13 +178,13 @@ func (p *program) twin(key string) string {
 func (p *program) lookupTwin(key string) (string, bool) {
 	const legacy = "SINGULARITY_"
 	for _, prefix := range twinPrefixes {
-		value, ok := p.lookupEnv(prefix + key)
+		value, ok := p.twins[prefix+key]
 		if !ok {
 			continue
 		}
 		if prefix == legacy {
 			p.log.infof("Environment variable %s is set, but %s is preferred", prefix+key, "APPTAINER_"+key)
-		} else if old, ok := p.lookupEnv(legacy + key); ok && old != value {
+		} else if old, ok := p.twins[legacy+key]; ok && old != value {
 			p.log.warnf("%s and %s have different values, using the latter", legacy+key, prefix+key)
 		}
 		return value, true

@@ -13,11 +13,21 @@ type program struct {
 	environ []string // the caller's environment, K=V
 	stdout  io.Writer
 	log     *messages
-	config  string // --config FILE, or empty
+	config  string            // --config FILE, or empty
+	twins   map[string]string // the variables among environ that stand for flags
 }
 
 func newProgram(name string, environ []string) *program {
-	return &program{name: name, environ: environ, stdout: os.Stdout, log: newMessages(os.Stderr)}
+	p := &program{name: name, environ: environ, stdout: os.Stdout, log: newMessages(os.Stderr), twins: map[string]string{}}
+	for _, kv := range environ {
+		for _, prefix := range twinPrefixes {
+			if strings.HasPrefix(kv, prefix) {
+				key, value, _ := strings.Cut(kv, "=")
+				p.twins[key] = value
+			}
+		}
+	}
+	return p
 }
 
 // getenv is os.Getenv over the environment the program was made with.
@@ -26,8 +36,7 @@ func (p *program) getenv(key string) string {
 	return value
 }
 
-// lookupEnv finds the last setting of key, as the C library's getenv does not
-// but execve'd shells do; duplicates do not happen in practice.
+// lookupEnv finds the last setting of key.
 func (p *program) lookupEnv(key string) (string, bool) {
 	for i := len(p.environ) - 1; i >= 0; i-- {
 		if k, v, ok := strings.Cut(p.environ[i], "="); ok && k == key {

@@ -23,7 +23,7 @@ var rooms = map[string][]string{
 	"mount/config/site":       {},
 	"mount/config":            {"mount/cas", "mount/fetch", "mount/config/shell", "mount/config/site", "unpacked", "unpacked/near"},
 	"mount/fusefs":            {"mount/repo", "mount/catalog", "mount/cas"},
-	"mount/probe":             {},
+	"mount/probe":             {"mount/config/site"},
 	"mount/enter":             {},
 	"mount/session":           {"mount/enter", "mount/fusefs", "mount/repo", "mount/catalog", "mount/cas", "mount/fetch", "mount/config", "mount/config/site", "mount/prefetch", "unpacked", "unpacked/near"},
 	"mount/prefetch":          {"mount/repo", "mount/catalog", "mount/cas"},
