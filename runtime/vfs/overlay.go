@@ -47,7 +47,7 @@ func (t *Tree) layOver() error {
 	if err := attach(overlay, t.stage, "root"); err != nil {
 		return fmt.Errorf("mount overlay: %w", err)
 	}
-	t.base, t.fd = overlay, overlay
+	t.base, t.fd, t.names.base = overlay, overlay, "root"
 	return nil
 }
 

@@ -19,7 +19,10 @@ type Tree struct {
 	over  int // mounts over the old root: 1, and the stage if it had to go there
 	base  int // what mount points are looked up in: the image, or the overlay over it
 	fd    int // the new root
-	names int // names given in the stage
+	names struct {
+		count      int
+		base, root string
+	} // in the stage
 }
 
 // Build makes the root file system. The mount namespace must be the caller's own; its mounts become slaves of the
@@ -82,7 +85,7 @@ func (t *Tree) layRoot() (err error) {
 	if err := attach(image, t.stage, "image"); err != nil {
 		return fmt.Errorf("image %s: mount: %w", t.root.Image, err)
 	}
-	t.base, t.fd = image, image
+	t.base, t.fd, t.names.base = image, image, "image"
 	if len(t.root.Lower) > 0 || t.root.Upper != "" || t.root.Memory {
 		return t.layOver()
 	}
@@ -99,8 +102,8 @@ func cmpErr(err, other error) error {
 
 // name gives a new name in the stage.
 func (t *Tree) name() string {
-	t.names++
-	return strconv.Itoa(t.names)
+	t.names.count++
+	return strconv.Itoa(t.names.count)
 }
 
 // writable reports whether mount points can be made in the root as it is.
