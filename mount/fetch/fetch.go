@@ -30,10 +30,11 @@ type Config struct {
 	Servers    []string // base URLs in order of preference: http, https or file
 	MaxServers int      // use only the first ones; 0 is all
 
-	Proxies         string // official syntax: groups separated by ";", their members by "|"; DIRECT; "" is DIRECT
-	FallbackProxies string // groups to append; DIRECT in Proxies is then ignored
-	GeoAPI          bool   // order Servers by distance, as one of them sees it
-	GeoProxy        string // name to ask the distance from; "" is the proxy in use
+	Proxies         string   // official syntax: groups separated by ";", their members by "|"; DIRECT; auto; "" is DIRECT
+	FallbackProxies string   // groups to append; DIRECT in Proxies is then ignored
+	PACURLs         []string // scripts that "auto" asks, http or file; none is http://wpad/wpad.dat
+	GeoAPI          bool     // order Servers by distance, as one of them sees it
+	GeoProxy        string   // name to ask the distance from; "" is the proxy in use
 
 	Timeout       time.Duration // through a proxy: to connect, and of silence; 0 is 5 s
 	TimeoutDirect time.Duration // without a proxy; 0 is 10 s
@@ -86,7 +87,11 @@ type Client struct {
 	routes          *routes
 	direct, proxied *http.Client
 	slots           chan struct{}
-	geo             sync.Once
+
+	prepare  sync.Mutex // held while the routes are being found out
+	prepared bool       // guarded by prepare
+	failedAt time.Time  // guarded by prepare: of the last try
+	failure  error      // guarded by prepare: of the last try
 
 	counters struct{ requests, bytes, failures, hostSwitches, proxySwitches, active atomic.Int64 }
 	mu       sync.Mutex
@@ -129,7 +134,9 @@ func (c *Client) Fetch(ctx context.Context, r cas.Request) (io.ReadCloser, error
 	if r.Offset < 0 || r.Length < 0 {
 		return nil, fmt.Errorf("fetch %s: range %d+%d is not one", r.Name, r.Offset, r.Length)
 	}
-	c.geo.Do(func() { c.sortHosts(context.WithoutCancel(ctx)) })
+	if err := c.findRoutes(ctx); err != nil {
+		return nil, fmt.Errorf("fetch %s: %w; name proxies: in the configuration, or DIRECT", r.Name, err)
+	}
 	select {
 	case c.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -144,6 +151,45 @@ func (c *Client) Fetch(ctx context.Context, r cas.Request) (io.ReadCloser, error
 		return nil, err
 	}
 	return body, nil
+}
+
+// findRoutesAgain is how long auto-configuration that failed is not tried again.
+const findRoutesAgain = 10 * time.Second
+
+// findRoutes does before the first fetch what needs the network: proxy auto-configuration and the order of the hosts.
+func (c *Client) findRoutes(ctx context.Context) error {
+	c.prepare.Lock()
+	defer c.prepare.Unlock()
+	if c.prepared {
+		return nil
+	}
+	if c.failure != nil && time.Since(c.failedAt) < findRoutesAgain {
+		return c.failure
+	}
+	ctx = context.WithoutCancel(ctx) // others wait for it
+	if hasAuto(c.cfg.Proxies) {
+		if c.failure = c.autoProxies(ctx); c.failure != nil {
+			c.failedAt = time.Now()
+			return c.failure
+		}
+	}
+	c.sortHosts(ctx)
+	c.prepared = true
+	return nil
+}
+
+// autoProxies fills in what "auto" in the chain stands for. If that cannot be found out, the other groups have to do.
+func (c *Client) autoProxies(ctx context.Context) error {
+	found, err := c.discover(ctx)
+	if err != nil {
+		c.cfg.Log.Warn("no proxies found", "err", err)
+	}
+	chain, perr := parseProxies(replaceAuto(c.cfg.Proxies, found), c.cfg.FallbackProxies)
+	if perr != nil || err != nil && strings.Trim(replaceAuto(c.cfg.Proxies, "")+c.cfg.FallbackProxies, "; ") == "" {
+		return errors.Join(err, perr)
+	}
+	c.routes.setChain(chain)
+	return nil
 }
 
 func (c *Client) release() {

@@ -285,7 +285,7 @@ func TestNewErrors(t *testing.T) {
 	for _, cfg := range []Config{
 		{}, {Servers: []string{""}}, {Servers: []string{"ftp://x"}}, {Servers: []string{"host/path"}},
 		{Servers: []string{"http://"}}, {Servers: []string{"file://host/x"}}, {Servers: []string{"http://a b"}},
-		{Servers: []string{"http://x"}, Proxies: "ftp://x"}, {Servers: []string{"http://x"}, Proxies: "auto"},
+		{Servers: []string{"http://x"}, Proxies: "ftp://x"}, {Servers: []string{"http://x"}, Proxies: "auto;ftp://x"},
 	} {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%+v was accepted", cfg)

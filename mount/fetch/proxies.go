@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -64,9 +63,6 @@ func parseChain(chain string, direct bool) (groups [][]proxy, err error) {
 }
 
 func parseProxy(s string) (proxy, error) {
-	if s == "auto" {
-		return proxy{}, errors.New("proxies: auto-configuration (auto, PAC) is not available; name the proxies, or write DIRECT")
-	}
 	full := s
 	if !strings.Contains(s, "://") {
 		full = "http://" + s

@@ -67,11 +67,22 @@ func newRoutes(cfg Config) (*routes, error) {
 		r.limitHosts()
 	}
 	var err error
-	if r.chain, err = parseProxies(cfg.Proxies, cfg.FallbackProxies); err != nil {
+	proxies := cfg.Proxies
+	if hasAuto(proxies) { // the rest, until the first fetch finds out
+		proxies = strings.Trim(replaceAuto(proxies, ""), "; ")
+	}
+	if r.chain, err = parseProxies(proxies, cfg.FallbackProxies); err != nil {
 		return nil, err
 	}
 	r.enterGroup(0)
 	return r, nil
+}
+
+func (r *routes) setChain(chain [][]proxy) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.chain, r.proxyLeft = chain, time.Time{}
+	r.enterGroup(0)
 }
 
 func parseHost(s string) (host, error) {
