@@ -69,24 +69,30 @@ func (h host) userNamespace() Result {
 	if err == nil {
 		return r
 	}
-	r.State, r.Detail, r.Reason = Failed, "", err.Error()
+	r.State, r.Detail, r.Reason, r.Advice = Failed, "", err.Error(), h.userNamespaceAdvice(err)
+	return r
+}
+
+// userNamespaceAdvice names the switch that is off, or what else may be the
+// cause of the kernel's refusal.
+func (h host) userNamespaceAdvice(err error) string {
 	switch {
 	case h.read("/proc/sys/kernel/unprivileged_userns_clone") == "0":
-		r.Advice = "sysctl -w kernel.unprivileged_userns_clone=1"
+		return "sysctl -w kernel.unprivileged_userns_clone=1, and the same in /etc/sysctl.d for the next boot"
 	case h.read("/proc/sys/user/max_user_namespaces") == "0":
-		r.Advice = "sysctl -w user.max_user_namespaces=15000, and the same in /etc/sysctl.d for the next boot"
+		return "sysctl -w user.max_user_namespaces=15000, and the same in /etc/sysctl.d for the next boot"
 	case h.read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
-		r.Advice = "install an AppArmor profile that allows flatrun \"userns,\" (as Ubuntu 24.04 asks for), or sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+		return "install an AppArmor profile that allows flatrun \"userns,\" (as Ubuntu 24.04 asks for), or sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
 	case errors.Is(err, syscall.ENOSPC):
-		r.Advice = "all user namespaces are in use: raise user.max_user_namespaces"
+		return "all user namespaces are in use: raise user.max_user_namespaces"
 	case errors.Is(err, syscall.EUSERS):
-		r.Advice = "user namespaces are nested too deeply (the kernel allows 32)"
+		return "user namespaces are nested too deeply (the kernel allows 32)"
 	case errors.Is(err, syscall.EINVAL):
-		r.Advice = "the kernel is built without CONFIG_USER_NS"
+		return "the kernel is built without CONFIG_USER_NS"
 	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
-		r.Advice = "a container's seccomp filter, a chroot or a security module forbids it: allow unshare and clone with CLONE_NEWUSER there"
+		return "a container's seccomp filter, a chroot or a security module forbids it: allow unshare and clone with CLONE_NEWUSER there"
 	}
-	return r
+	return "user_namespaces(7) lists what a kernel may lack or forbid"
 }
 
 // limits are the kernel's counts for namespaces and mounts.

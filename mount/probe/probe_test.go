@@ -3,9 +3,12 @@ package probe
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -125,6 +128,57 @@ func TestNested(t *testing.T) {
 		}
 		if got := h.nested(); got.Detail != tt.want || got.State != Info {
 			t.Errorf("%v: %+v, want %q", tt.files, got, tt.want)
+		}
+	}
+}
+
+func TestUserNamespaceAdvice(t *testing.T) {
+	tests := []struct {
+		files map[string]string
+		errno syscall.Errno
+		want  string
+	}{
+		{map[string]string{"proc/sys/kernel/unprivileged_userns_clone": "0\n"}, syscall.EPERM, "kernel.unprivileged_userns_clone=1"},
+		{map[string]string{"proc/sys/kernel/unprivileged_userns_clone": "1\n"}, syscall.EPERM, "seccomp filter"},
+		{map[string]string{"proc/sys/user/max_user_namespaces": "0\n"}, syscall.ENOSPC, "user.max_user_namespaces=15000"},
+		{map[string]string{"proc/sys/user/max_user_namespaces": "10\n"}, syscall.ENOSPC, "are in use"},
+		{map[string]string{"proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n"}, syscall.EACCES, "AppArmor profile"},
+		{nil, syscall.EUSERS, "nested too deeply"},
+		{nil, syscall.EINVAL, "CONFIG_USER_NS"},
+		{nil, syscall.ENOSYS, "user_namespaces(7)"},
+	}
+	for _, tt := range tests {
+		if got := fakeHost(t, tt.files).userNamespaceAdvice(fmt.Errorf("clone: %w", tt.errno)); !strings.Contains(got, tt.want) {
+			t.Errorf("%v, %v: %q, want %q", tt.files, tt.errno, got, tt.want)
+		}
+	}
+}
+
+func TestReason(t *testing.T) {
+	_, missing := os.Open("/none")
+	_, program := exec.LookPath("no-such-program-here")
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{missing, "no such file or directory"},
+		{program, "executable file not found in $PATH"},
+		{syscall.EPERM, "operation not permitted"},
+	} {
+		if got := reason(tt.err); got != tt.want {
+			t.Errorf("%v: %q, want %q", tt.err, got, tt.want)
+		}
+	}
+}
+
+func TestExistingDir(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for in, want := range map[string]string{dir: dir, dir + "/a/b/c": dir, dir + "/file": dir, dir + "/file/x": dir, "/": "/", "relative/none": "."} {
+		if got := existingDir(in); got != want {
+			t.Errorf("existingDir(%s) = %s, want %s", in, got, want)
 		}
 	}
 }

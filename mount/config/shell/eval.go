@@ -262,14 +262,15 @@ func (s *script) fields(w word, line int) (out []string, why string) {
 			started = true
 			continue
 		}
-		words := strings.FieldsFunc(v.Value, func(r rune) bool { return strings.ContainsRune(blanks, r) })
-		for i, f := range words {
-			if started && (i > 0 || strings.IndexByte(blanks, v.Value[0]) >= 0) {
+		for i := range len(v.Value) {
+			if strings.IndexByte(blanks, v.Value[i]) < 0 {
+				b.WriteByte(v.Value[i])
+				started = true
+			} else if started {
 				out = append(out, b.String())
 				b.Reset()
+				started = false
 			}
-			b.WriteString(f)
-			started = true
 		}
 	}
 	if started {
