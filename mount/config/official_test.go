@@ -212,6 +212,10 @@ func TestNoKeys(t *testing.T) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
+	c, _ := load(t, map[string]string{"etc/flatrun/config.yaml": "repositories: {a.example.org: {servers: 'http://x/a'}}\n"}, nil)
+	if _, err := c.Repository("a.example.org"); err == nil || !strings.Contains(err.Error(), "public_keys is not given") {
+		t.Errorf("no keys at all: %v", err)
+	}
 }
 
 // TestOfficialFaults: what is not understood is an error where it is needed, and

@@ -257,7 +257,11 @@ func (r *Repository) checkServers(key string, servers []string) error {
 // there: without keys nothing could be verified.
 func (r *Repository) keyFiles(p *official) error {
 	if len(r.PublicKeys) == 0 {
-		r.PublicKeys = []string{filepath.Join(p.dir, "keys")}
+		dir := filepath.Join(p.dir, "keys")
+		if _, err := os.Stat(dir); err != nil {
+			return fmt.Errorf("no public key: public_keys is not given and %w; nothing can be verified without one", err)
+		}
+		r.PublicKeys = []string{dir}
 	}
 	var files []string
 	for _, name := range r.PublicKeys {
