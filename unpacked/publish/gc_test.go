@@ -128,11 +128,11 @@ func TestGCOrphans(t *testing.T) {
 }
 
 func TestGCIsForbidden(t *testing.T) {
-	dir, err := OpenDirectory(t.TempDir())
+	dir, err := OpenDirectory(tempDir(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{FQRN: testFQRN, Scratch: t.TempDir()}
+	o := Options{FQRN: testFQRN, Scratch: tempDir(t)}
 	if _, err := Init(t.Context(), dir, InitOptions{Options: o, Keys: testKeys(), Uncollected: true}); err != nil {
 		t.Fatal(err)
 	}

@@ -1,13 +1,13 @@
 package publish
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"iter"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -30,6 +30,22 @@ var testKeys = sync.OnceValue(func() Keys {
 	return k
 })
 
+// tempDir is t.TempDir in memory where there is such a file system: publishing
+// syncs to disk many times, and on a busy disk that is all that a test would do.
+func tempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "publish-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // testRepo is a repository in a fresh directory, with what is needed to go on
 // with it.
 type testRepo struct {
@@ -42,11 +58,11 @@ type testRepo struct {
 
 func newTestRepo(t testing.TB) *testRepo {
 	t.Helper()
-	dir, err := OpenDirectory(t.TempDir())
+	dir, err := OpenDirectory(tempDir(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &testRepo{t: t, dir: dir, s: dir, keys: testKeys(), o: Options{FQRN: testFQRN, Scratch: t.TempDir()}}
+	r := &testRepo{t: t, dir: dir, s: dir, keys: testKeys(), o: Options{FQRN: testFQRN, Scratch: tempDir(t)}}
 	if _, err := Init(t.Context(), r.s, InitOptions{Options: r.o, Keys: r.keys}); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +96,7 @@ func (r *testRepo) publish(edit func(tx *Tx) error) *repo.Manifest {
 // open reads the repository as a client would; tag is "" for the head.
 func (r *testRepo) open(tag string) *repo.Repository {
 	r.t.Helper()
-	rep, err := openRepository(r.t.Context(), r.s, r.keys, r.o, r.t.TempDir(), tag)
+	rep, err := openRepository(r.t.Context(), r.s, r.keys, r.o, tempDir(r.t), tag)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -237,5 +253,3 @@ func (tx *Tx) items(t testing.TB, tree map[string]file) iter.Seq2[Item, error] {
 func dirOf(links uint32) file { return file{mode: unix.S_IFDIR | 0o755, mtime: testTime, links: links} }
 func text(s string) file      { return file{mode: unix.S_IFREG | 0o644, data: s, mtime: testTime, links: 1} }
 func link(s string) file      { return file{mode: unix.S_IFLNK | 0o777, data: s, mtime: testTime, links: 1} }
-
-var _ = bytes.Equal

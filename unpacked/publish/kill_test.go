@@ -111,11 +111,11 @@ func publishTree(r *testRepo, t *testing.T, path string, tree map[string]file) e
 func TestInitKilled(t *testing.T) {
 	errKilled := errors.New("killed")
 	for n := 0; ; n++ {
-		dir, err := OpenDirectory(t.TempDir())
+		dir, err := OpenDirectory(tempDir(t))
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := InitOptions{Options: Options{FQRN: testFQRN, Scratch: t.TempDir()}, Keys: testKeys()}
+		o := InitOptions{Options: Options{FQRN: testFQRN, Scratch: tempDir(t)}, Keys: testKeys()}
 		_, err = Init(t.Context(), &killer{Storage: dir, left: n, err: errKilled}, o)
 		if err == nil {
 			return

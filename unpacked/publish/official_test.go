@@ -32,7 +32,7 @@ func officialRepo(t *testing.T, name string) *testRepo {
 		t.Fatal(err)
 	}
 	return &testRepo{t: t, dir: s, s: s, keys: Keys{Public: public}, o: Options{
-		FQRN: name, Scratch: t.TempDir(), Now: func() time.Time { return time.Unix(m.Timestamp, 0) },
+		FQRN: name, Scratch: tempDir(t), Now: func() time.Time { return time.Unix(m.Timestamp, 0) },
 	}}
 }
 

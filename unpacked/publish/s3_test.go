@@ -64,7 +64,7 @@ func (f *fakeS3) open(t testing.TB, prefix string) *S3 {
 
 // TestStorages runs the same expectations against every kind of storage.
 func TestStorages(t *testing.T) {
-	dir, err := OpenDirectory(t.TempDir())
+	dir, err := OpenDirectory(tempDir(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func testLock(t *testing.T, s Storage) {
 
 // TestLockRace lets many ask at once: one gets the lock.
 func TestLockRace(t *testing.T) {
-	dir, err := OpenDirectory(t.TempDir())
+	dir, err := OpenDirectory(tempDir(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,7 @@ func TestS3Errors(t *testing.T) {
 // TestPublishToS3 is the whole way on an object store.
 func TestPublishToS3(t *testing.T) {
 	f := newFakeS3(t)
-	r := &testRepo{t: t, s: f.open(t, "cvmfs/"+testFQRN), keys: testKeys(), o: Options{FQRN: testFQRN, Scratch: t.TempDir()}}
+	r := &testRepo{t: t, s: f.open(t, "cvmfs/"+testFQRN), keys: testKeys(), o: Options{FQRN: testFQRN, Scratch: tempDir(t)}}
 	if _, err := Init(t.Context(), r.s, InitOptions{Options: r.o, Keys: r.keys}); err != nil {
 		t.Fatal(err)
 	}
