@@ -160,8 +160,8 @@ CVMFS_KEYS_DIR=$CVMFS_MOUNT_DIR/$CVMFS_CONFIG_REPOSITORY/etc/cvmfs/keys
 	delete(files, "etc/cvmfs/default.local")
 	c, _ = load(t, files, nil)
 	r, err = c.Repository("atlas.example.org")
-	if err != nil || r.Proxies != "http://remote:1" || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "auto") {
-		t.Errorf("automatic proxies: %+v, %v", r, err)
+	if err != nil || r.Proxies != "auto;http://remote:1" || r.Origins["proxies"] != filepath.Join(c.root, "cvmfs/config.example.org/etc/cvmfs/default.conf:1") {
+		t.Errorf("proxies of the config repository: %+v, %v", r, err)
 	}
 }
 
@@ -227,6 +227,8 @@ func TestOfficialFaults(t *testing.T) {
 		{"condition", "if hostname -d | grep -q cern; then CVMFS_HTTP_PROXY=http://x:1; fi\n", ".local:1: CVMFS_HTTP_PROXY: it depends on a condition", "proxies: DIRECT"},
 		{"number", "CVMFS_TIMEOUT=soon\n", `.local:1: CVMFS_TIMEOUT: "soon" is not a duration`, "timeout: 3"},
 		{"server", "CVMFS_SERVER_URL=s1.example.org\n", `.local:1: servers: "s1.example.org" is not an http`, "servers: 'http://x/y'"},
+		{"script", "CVMFS_HTTP_PROXY=auto; CVMFS_PAC_URLS=$(x)\n", ".local:1: CVMFS_PAC_URLS: the output of $(x)", "pac_urls: 'http://wpad/wpad.dat'"},
+		{"no script needed", "CVMFS_PAC_URLS=$(x)\n", "", ""},
 		{"not needed", "CVMFS_DEBUGLOG=/tmp/$(hostname)\nhostname\n", "", ""},
 	}
 	for _, tt := range tests {

@@ -22,7 +22,8 @@ var ErrUnknown = errors.New("repository is not configured")
 // Network is how files are fetched. Zero values mean the fetcher's defaults,
 // which are those of the official client.
 type Network struct {
-	Proxies         string        `json:"proxies"`                   // "a|b;c;DIRECT"
+	Proxies         string        `json:"proxies"`                   // "a|b;c;DIRECT"; auto asks PACURLs
+	PACURLs         []string      `json:"pac_urls" sep:";"`          // scripts of proxy auto-configuration
 	FallbackProxies string        `json:"fallback_proxies"`          // groups to append
 	Timeout         time.Duration `json:"timeout"`                   // through a proxy
 	TimeoutDirect   time.Duration `json:"timeout_direct"`            // without one
@@ -167,7 +168,8 @@ func (r *Repository) useful(p *official, mine map[string]bool) error {
 		r.Warnings = append(r.Warnings, p.fault.Error())
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.faults)) {
-		if !mine[key] {
+		needed := key != "pac_urls" || strings.Contains(r.Proxies, "auto")
+		if !mine[key] && needed {
 			return p.faults[key]
 		}
 		r.Warnings = append(r.Warnings, p.faults[key].Error())
@@ -189,7 +191,9 @@ func (r *Repository) finish(p *official) error {
 		r.Blacklist = append(p.lines, r.Blacklist...)
 		r.Origins["blacklist"] = strings.TrimPrefix(r.Origins["blacklist"]+" ", " ") + strings.Join(p.lists, " ")
 	}
-	r.proxies()
+	if r.Proxies == "" {
+		r.Proxies = "DIRECT"
+	}
 	if err := errors.Join(r.checkServers("servers", r.Servers), r.checkServers("external_servers", r.ExternalServers)); err != nil {
 		return err
 	}
@@ -212,27 +216,6 @@ func (c *Config) unknown(fqrn string, p *official) error {
 		hint = "; " + where
 	}
 	return fmt.Errorf("%w: %s: nothing below %s and no section of ours says who serves it%s", ErrUnknown, fqrn, p.dir, hint)
-}
-
-// proxies leaves out what cannot be done: looking for proxies in the local
-// network by itself. A site with such a chain has a proxy or lets clients out.
-func (r *Repository) proxies() {
-	if r.Proxies == "" {
-		r.Proxies = "DIRECT"
-	}
-	var kept []string
-	for group := range strings.SplitSeq(r.Proxies, ";") {
-		if strings.TrimSpace(group) != "auto" {
-			kept = append(kept, group)
-		}
-	}
-	if chain := strings.Join(kept, ";"); chain != r.Proxies {
-		if r.Proxies = chain; chain == "" {
-			r.Proxies = "DIRECT"
-		}
-		r.Warnings = append(r.Warnings, fmt.Sprintf("%s: proxies: auto: proxies are not looked for in the network; using %s (set FLATRUN_HTTP_PROXY to change it)",
-			r.origin("proxies"), r.Proxies))
-	}
 }
 
 func (r *Repository) origin(key string) string {

@@ -75,15 +75,19 @@ func TestFederation(t *testing.T) {
 	if !slices.Equal(r.Servers, want.Servers) || !slices.Equal(r.ExternalServers, want.ExternalServers) {
 		t.Errorf("servers %q, external %q", r.Servers, r.ExternalServers)
 	}
-	if r.Proxies != "DIRECT" || !r.FollowRedirects || r.LowSpeedLimit != 512 || r.MaxRetries != -1 ||
+	if r.Proxies != "auto;DIRECT" || !r.FollowRedirects || r.LowSpeedLimit != 512 || r.MaxRetries != -1 ||
 		r.ExternalMaxServers != 4 || r.ExternalTimeout != 20*time.Second || r.CABundle != "/etc/ca.pem" {
 		t.Errorf("got %+v", r)
 	}
 	if key := filepath.Join(root, "cvmfs/config.federation.org/etc/cvmfs/keys/federation.org/federation.pub"); !slices.Equal(r.PublicKeys, []string{key}) {
 		t.Errorf("keys %q", r.PublicKeys)
 	}
-	// The list of wpad files is not known, and nobody needs it.
-	if _, known := r.Variables["CVMFS_PAC_URLS"]; known || r.Variables["CVMFS_AUTHZ_SEARCH_PATH"] != "/usr/libexec/authz" {
+	// Which one comes first depends on the process's number.
+	slices.Sort(r.PACURLs)
+	if !slices.Equal(r.PACURLs, []string{"http://one/wpad.dat", "http://two/wpad.dat"}) {
+		t.Errorf("auto-configuration by %q", r.PACURLs)
+	}
+	if r.Variables["CVMFS_AUTHZ_SEARCH_PATH"] != "/usr/libexec/authz" {
 		t.Errorf("variables %v", r.Variables)
 	}
 	soft, err := c.Repository("soft.federation.org")

@@ -185,6 +185,8 @@ func (g *generator) commands(depth int) {
 			fmt.Fprintf(&g.b, "export %s=\"%s\"\n", g.name(), g.pick("", "v", "$"+g.name()))
 		case k == 4:
 			fmt.Fprintf(&g.b, "%s+=%s\n", g.name(), g.word(0))
+		case k == 5 && g.IntN(2) == 0:
+			fmt.Fprintf(&g.b, "%s=$((%s %s (%s - %d)))\n", g.name(), g.pick("1", "-2", "7"), g.pick("+", "-", "*", "/", "%"), g.pick("40", "(5*3)"), g.IntN(9))
 		case k == 5:
 			fmt.Fprintf(&g.b, "unset %s\n", g.name())
 		default:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -303,6 +304,8 @@ func (s *script) part(p part, line int) Var {
 		return Var{Value: p.text}
 	case unknown:
 		return Var{Unknown: p.text + " is not known here: nothing is executed"}
+	case arithmetic:
+		return s.calculate(p.text)
 	}
 	v, set := s.get(p.text)
 	// With a colon, an empty variable counts as an absent one. What is not known
@@ -329,4 +332,16 @@ func (s *script) part(p part, line int) Var {
 		}
 		return v
 	}
+}
+
+// calculate evaluates $((expression)); variables that are not set count as 0.
+func (s *script) calculate(expression string) Var {
+	n, err := calculate(expression, func(name string) (string, bool) {
+		v, _ := s.get(name)
+		return v.Value, v.Unknown == ""
+	})
+	if err != nil {
+		return Var{Unknown: "the value of $((" + expression + ")) is not known here"}
+	}
+	return Var{Value: strconv.FormatInt(n, 10)}
 }

@@ -18,9 +18,10 @@ type part struct {
 type partKind uint8
 
 const (
-	literal   partKind = iota
-	expansion          // of the parameter text
-	unknown            // something that is not evaluated; text says what
+	literal    partKind = iota
+	expansion           // of the parameter text
+	arithmetic          // text is the inside of $((…))
+	unknown             // something that is not evaluated; text says what
 )
 
 type word []part
@@ -236,7 +237,7 @@ func (l *lexer) dollar(w word, quoted bool) (word, error) {
 	return w.add("$", quoted), nil
 }
 
-// substitution passes over $(…) and $((…)): their values are not known here.
+// substitution reads $((…)), and passes over $(…), whose value is not known here.
 func (l *lexer) substitution(w word, quoted bool) (word, error) {
 	start, depth := l.pos, 0
 	for l.pos++; l.pos < len(l.src); l.pos++ {
@@ -259,7 +260,11 @@ func (l *lexer) substitution(w word, quoted bool) (word, error) {
 		}
 		if depth == 0 {
 			l.pos++
-			return append(w, part{kind: unknown, text: "the output of " + l.src[start:l.pos], quoted: quoted}), nil
+			text := l.src[start:l.pos]
+			if strings.HasPrefix(text, "$((") && strings.HasSuffix(text, "))") {
+				return append(w, part{kind: arithmetic, text: text[3 : len(text)-2], quoted: quoted}), nil
+			}
+			return append(w, part{kind: unknown, text: "the output of " + text, quoted: quoted}), nil
 		}
 	}
 	return w, errors.New("$( is not closed")

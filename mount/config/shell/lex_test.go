@@ -16,6 +16,8 @@ func (w word) show() string {
 			fmt.Fprintf(&b, "{%s}", p.text)
 		case p.kind == expansion:
 			fmt.Fprintf(&b, "{%s%s%s}", p.text, p.op, p.arg.show())
+		case p.kind == arithmetic:
+			fmt.Fprintf(&b, "[%s]", p.text)
 		case p.kind == unknown:
 			fmt.Fprintf(&b, "?%s?", p.text)
 		case p.quoted:
@@ -82,7 +84,7 @@ func TestTokens(t *testing.T) {
 		{"$(a b)c", "?the output of $(a b)?c"},
 		{"$(a '(' b)", "?the output of $(a '(' b)?"},
 		{"$(a $(b) c)", "?the output of $(a $(b) c)?"},
-		{"$((1+(2*3)))", "?the output of $((1+(2*3)))?"},
+		{"$((1+(2*3)))x", "[1+(2*3)]x"},
 		{"`a b`", "?the output of `a b`?"},
 		{"a>b 2>&1 <c >>d", "a <>> b 2 <>&> 1 <<> c <>>> d"},
 		{"a\r\nb\r\n", "a <nl> b <nl>"},

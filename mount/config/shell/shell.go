@@ -1,8 +1,8 @@
 // Package shell reads configuration files written as shell scripts, without running a shell.
 //
 // The files of the CVMFS client are sourced by bash; what they use of it is
-// assignments, quotes, parameter expansion, if with the test command, "&&" and
-// "||", and sourcing of a neighbour. That much is interpreted here. Nothing is
+// assignments, quotes, parameter expansion, a little arithmetic, if with the test
+// command, "&&" and "||", and sourcing of a neighbour. That much is interpreted here. Nothing is
 // executed and nothing is written.
 //
 // A value that only a real shell could know (a command's output, an
