@@ -36,7 +36,20 @@ func start(ctx context.Context, o StartOptions) error {
 	if s, err := Dial(dir); err == nil {
 		return s.Close()
 	}
-	return spawn(ctx, program, dir, o.Config)
+	err = spawn(ctx, program, dir, o.Config)
+	if err != nil && !errors.As(err, new(*silentEnd)) {
+		for _, name := range []string{"socket", "cvmfs", "log", ""} {
+			os.Remove(filepath.Join(dir, name)) // of another session's directory nothing can be left here: the lock is ours
+		}
+	}
+	return err
+}
+
+// silentEnd is the end of a session that said nothing. Its log is kept.
+type silentEnd struct{ log string }
+
+func (e *silentEnd) Error() string {
+	return "the session ended before it served; " + e.log + " tells more"
 }
 
 // findProgram looks where an installation puts flatrun-session.
@@ -187,7 +200,7 @@ func waitReady(ctx context.Context, ready *os.File, log string) error {
 	case err != nil:
 		return fmt.Errorf("wait for the session: %w", err)
 	case text == "":
-		return fmt.Errorf("the session ended before it served; %s tells more", log)
+		return &silentEnd{log}
 	}
 	return errors.New(text)
 }

@@ -45,22 +45,23 @@ func openRepositories(settings *config.Config, t *tree, log *slog.Logger, errors
 	return &repositories{settings: settings, caches: c, tree: t, log: log, errors: errors, slots: map[string]*slot{}}, nil
 }
 
-// place tells where the repository is mounted, and mounts it if it is not.
-func (r *repositories) place(ctx context.Context, fqrn string) (enter.Resolved, error) {
+// place tells where the repository is mounted, and mounts it if it is not. The second answer is nil where the site has it
+// mounted.
+func (r *repositories) place(ctx context.Context, fqrn string) (enter.Resolved, *served, error) {
 	settings, err := r.settings.Repository(fqrn)
 	ours := err == nil && (settings.Tag != "" || !settings.Native)
 	if dir := filepath.Join("/cvmfs", fqrn); !ours && hostMounted(fqrn) {
 		revision, _ := strconv.ParseUint(attribute(dir, "user.revision"), 10, 64)
-		return enter.Resolved{Path: dir, Source: dir, FQRN: fqrn, InRepo: "/", Revision: revision, Host: true}, nil
+		return enter.Resolved{Path: dir, Source: dir, FQRN: fqrn, InRepo: "/", Revision: revision, Host: true}, nil, nil
 	}
 	if err != nil {
-		return enter.Resolved{}, err
+		return enter.Resolved{}, nil, err
 	}
 	v, err := r.get(ctx, settings)
 	if err != nil {
-		return enter.Resolved{}, err
+		return enter.Resolved{}, nil, err
 	}
-	return enter.Resolved{Path: v.path, Source: v.path, FQRN: fqrn, InRepo: "/", Revision: v.repo.Head().Manifest().Revision}, nil
+	return enter.Resolved{Path: v.path, Source: v.path, FQRN: settings.FQRN, InRepo: "/", Revision: v.repo.Head().Manifest().Revision}, v, nil
 }
 
 // get returns the mounted repository. The first who asks mounts it; after a failure the next one tries again.

@@ -56,22 +56,15 @@ type imagePlace struct {
 	where enter.Resolved
 }
 
-// view returns where the repository is mounted, and a view of it.
+// view returns where the repository is mounted, and a view of it. Its errors are for the user: that a key file does not
+// exist must not pass for a missing image.
 func (r *repositories) view(ctx context.Context, fqrn string) (imagePlace, error) {
-	where, err := r.place(ctx, fqrn)
+	where, v, err := r.place(ctx, fqrn)
 	if err != nil {
-		return imagePlace{}, err
+		return imagePlace{}, errors.New(err.Error())
 	}
 	if where.Host {
 		return imagePlace{hostView{where.Source}, where}, nil
-	}
-	settings, err := r.settings.Repository(fqrn)
-	if err != nil {
-		return imagePlace{}, err
-	}
-	v, err := r.get(ctx, settings)
-	if err != nil {
-		return imagePlace{}, err
 	}
 	return imagePlace{catalogView{v.repo.Head()}, where}, nil
 }

@@ -81,7 +81,7 @@ func (s *server) answer(r enter.Request) enter.Reply {
 	case "resolve":
 		resolved, err = s.repos.resolve(ctx, r.Name)
 	case "mount":
-		resolved, err = s.repos.place(ctx, r.Name)
+		resolved, _, err = s.repos.place(ctx, r.Name)
 	case "umount":
 		return failed(s.repos.unmount(r.Name))
 	case "status":

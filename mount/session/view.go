@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -26,7 +27,7 @@ type view interface {
 type catalogView struct{ *repo.Revision }
 
 func (v catalogView) stat(ctx context.Context, p string) (fs.FileMode, string, error) {
-	n, err := v.Lookup(ctx, inCatalog(p))
+	n, err := v.lookup(ctx, p)
 	if err != nil {
 		return 0, "", err
 	}
@@ -42,7 +43,7 @@ func (v catalogView) stat(ctx context.Context, p string) (fs.FileMode, string, e
 }
 
 func (v catalogView) names(ctx context.Context, dir string) ([]string, error) {
-	n, err := v.Lookup(ctx, inCatalog(dir))
+	n, err := v.lookup(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +56,7 @@ func (v catalogView) names(ctx context.Context, dir string) ([]string, error) {
 }
 
 func (v catalogView) read(ctx context.Context, p string, limit int64) ([]byte, error) {
-	n, err := v.Lookup(ctx, inCatalog(p))
+	n, err := v.lookup(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -74,12 +75,18 @@ func (v catalogView) read(ctx context.Context, p string, limit int64) ([]byte, e
 	return b, nil
 }
 
-// inCatalog spells the root as catalogs do.
-func inCatalog(p string) string {
+// lookup tells what is not in the repository from what its servers do not have: a catalog that cannot be fetched must not
+// pass for a missing path.
+func (v catalogView) lookup(ctx context.Context, p string) (repo.Node, error) {
 	if p == "/" {
-		return ""
+		p = "" // as catalogs spell the root
 	}
-	return p
+	n, err := v.Lookup(ctx, p)
+	var missing *fs.PathError
+	if errors.Is(err, fs.ErrNotExist) && !(errors.As(err, &missing) && missing.Op == "lookup") {
+		err = errors.New(err.Error())
+	}
+	return n, err
 }
 
 // hostView looks into a mount of the site's own client.
