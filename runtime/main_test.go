@@ -168,7 +168,11 @@ func newImage(t *testing.T, entries ...string) string {
 	for _, e := range append([]string{"bin/", "proc/", "sys/", "dev/", "tmp/", "etc/", "etc/passwd=root:x:0:0:root:/root:/bin/sh\n", "etc/group=root:x:0:\n"}, entries...) {
 		makeEntry(t, image, e)
 	}
-	if err := os.WriteFile(filepath.Join(image, "bin/busybox"), busybox, 0o755); err != nil {
+	// A process that is forked meanwhile would hold the file open for writing for a moment, and it could not be executed.
+	syscall.ForkLock.RLock()
+	err = os.WriteFile(filepath.Join(image, "bin/busybox"), busybox, 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, applet := range strings.Fields("sh cat ls echo id test readlink stat mkdir touch kill sleep env pwd grep mount umount df sort head hostname true false ps wc printf") {

@@ -1,6 +1,9 @@
 package ident
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestPasswd(t *testing.T) {
 	const image = "root:x:0:0:root:/root:/bin/sh\nnode:x:1000:1000::/home/node:/bin/sh\n+::::::\n"
@@ -24,4 +27,26 @@ func TestGroup(t *testing.T) {
 	if want := "staff:x:50:bob\nstaff:x:1001:ann\npeople:x:100:ann\n"; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
+}
+
+func FuzzPasswd(f *testing.F) {
+	f.Add([]byte("root:x:0:0:root:/root:/bin/sh\nann:x:7:7::/:\n"))
+	f.Add([]byte(":::\n\n\x00"))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		const line = "ann:x:1001:100::/home/ann:/bin/sh"
+		got := string(Passwd(file, []string{line}))
+		if !strings.HasSuffix("\n"+got, "\n"+line+"\n") {
+			t.Fatalf("the line is not the last one of %q", got)
+		}
+		for l := range strings.Lines(strings.TrimSuffix(got, line+"\n")) {
+			l = strings.TrimSuffix(l, "\n")
+			fields := strings.Split(l, ":")
+			if len(fields) > 2 && fields[2] == "1001" || len(fields) > 1 && fields[0] == "ann" {
+				t.Errorf("another line for the caller: %q", l)
+			}
+			if !strings.Contains(string(file), l) {
+				t.Errorf("%q is not in the file", l)
+			}
+		}
+	})
 }

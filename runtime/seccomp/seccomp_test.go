@@ -2,6 +2,7 @@ package seccomp
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -213,4 +214,31 @@ func BenchmarkCompile(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func FuzzCompile(f *testing.F) {
+	needTables(f)
+	f.Add(`{"defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86"],"syscalls":[{"names":["read","write"],"action":"SCMP_ACT_ALLOW"},{"names":["ioctl"],"action":"SCMP_ACT_ALLOW","args":[{"index":1,"value":7,"valueTwo":3,"op":"SCMP_CMP_MASKED_EQ"}]}]}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		var profile specs.LinuxSeccomp
+		if json.Unmarshal([]byte(text), &profile) != nil {
+			return
+		}
+		program, err := Compile(&profile)
+		if err != nil {
+			return
+		}
+		instructions, ok := bpf.Disassemble(program)
+		if !ok {
+			t.Fatal("instructions that cannot be read")
+		}
+		// The machine refuses jumps out of the program and programs that do not end.
+		vm, err := bpf.NewVM(instructions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := vm.Run(make([]byte, 64)); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

@@ -63,7 +63,7 @@ func (t *Tree) upperName() string {
 
 // layer binds a host directory to a name in the stage.
 func (t *Tree) layer(dir, name string, attr uint64) error {
-	tree, err := openTree(unix.AT_FDCWD, dir, false, 0)
+	tree, err := cloneTree(dir, false)
 	if err != nil {
 		return err
 	}
