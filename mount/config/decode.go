@@ -9,7 +9,7 @@ import (
 	"reflect"
 	"time"
 
-	"go.yaml.in/yaml/v3"
+	"gopkg.in/yaml.v3"
 
 	"github.com/flatrun/flatrun/mount/config/site"
 	"github.com/flatrun/flatrun/unpacked"
