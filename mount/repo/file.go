@@ -165,7 +165,8 @@ func (f *File) use(i int, file *os.File) (*openPart, error) {
 			if file != nil { // another reader was faster
 				file.Close()
 			}
-			f.open = append(append(f.open[:at:at], f.open[at+1:]...), o)
+			copy(f.open[at:], f.open[at+1:])
+			f.open[len(f.open)-1] = o
 			o.users++
 			return o, nil
 		}

@@ -18,12 +18,14 @@ import (
 // which takes 64 KB.
 const pageSize = 40000
 
-// magic is one attribute that is computed, as the official client has them. The
-// function tells with its boolean whether the attribute means anything for n.
+// magic is one attribute that is computed, as the official client has them.
 type magic struct {
 	name  string
-	value func(ctx context.Context, v *Revision, n Node) (string, bool, error)
+	has   func(v *Revision, n Node) bool // whether it means anything for n; nil for always
+	value func(ctx context.Context, v *Revision, n Node) (string, error)
 }
+
+func (m magic) present(v *Revision, n Node) bool { return m.has == nil || m.has(v, n) }
 
 // Xattr is the value of an extended attribute: the entry's own, or one of the
 // magic ones, which any path answers where they mean something. A long magic
@@ -37,20 +39,19 @@ func (v *Revision) Xattr(ctx context.Context, n Node, name string) ([]byte, erro
 	if value, found := attrs[name]; found {
 		return value, nil
 	}
-	base, page := name, ""
-	if i := strings.LastIndexAny(name, "~@"); i > 0 {
-		base, page = name[:i], name[i+1:]
-	}
-	for _, m := range magics() {
-		if m.name != base {
-			continue
+	if strings.HasPrefix(name, "user.") || strings.HasPrefix(name, "xfsroot.") {
+		base, page := name, ""
+		if i := strings.LastIndexAny(name, "~@"); i > 0 {
+			base, page = name[:i], name[i+1:]
 		}
-		value, ok, err := m.value(ctx, v, n)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			return cut(value, page)
+		for _, m := range magics() {
+			if m.name == base && m.present(v, n) {
+				value, err := m.value(ctx, v, n)
+				if err != nil {
+					return nil, err
+				}
+				return cut(value, page)
+			}
 		}
 	}
 	return nil, fmt.Errorf("%s: attribute %s: %w", n.Path, name, fs.ErrNotExist)
@@ -84,8 +85,7 @@ func (v *Revision) Xattrs(ctx context.Context, n Node) ([]string, error) {
 		return names, nil
 	}
 	for _, m := range magics() {
-		_, ok, err := m.value(ctx, v, n)
-		if ok && err == nil && !slices.Contains(names, m.name) {
+		if m.present(v, n) && !slices.Contains(names, m.name) {
 			names = append(names, m.name)
 		}
 	}
@@ -114,7 +114,7 @@ func magics() []magic {
 
 // about makes a magic attribute of the whole repository.
 func about(name string, value func(v *Revision) string) magic {
-	return magic{name, func(_ context.Context, v *Revision, _ Node) (string, bool, error) { return value(v), true, nil }}
+	return magic{name, nil, func(_ context.Context, v *Revision, _ Node) (string, error) { return value(v), nil }}
 }
 
 func repositoryMagics() []magic {
@@ -127,10 +127,10 @@ func repositoryMagics() []magic {
 		about("user.expires", (*Revision).expires),
 		about("user.nclg", func(v *Revision) string { return strconv.Itoa(v.repo.Catalogs()) }),
 		about("user.version", func(v *Revision) string { return v.repo.cfg.Version }),
-		{"user.pubkeys", pubkeys},
-		{"user.repo_counters", repoCounters},
-		{"user.repo_metainfo", repoMetainfo},
-		{"user.catalog_counters", catalogCounters},
+		{"user.pubkeys", nil, pubkeys},
+		{"user.repo_counters", nil, repoCounters},
+		{"user.repo_metainfo", func(v *Revision, _ Node) bool { return !v.manifest.Metainfo.IsZero() }, repoMetainfo},
+		{"user.catalog_counters", nil, catalogCounters},
 	}
 }
 
@@ -147,75 +147,64 @@ func (v *Revision) expires() string {
 	return strconv.Itoa(int(max(left, 0) / time.Minute))
 }
 
-func pubkeys(_ context.Context, v *Revision, _ Node) (string, bool, error) {
+func pubkeys(_ context.Context, v *Revision, _ Node) (string, error) {
 	var all []byte
 	for _, key := range v.repo.cfg.Keys {
 		text, err := MarshalKey(key)
 		if err != nil {
-			return "", false, err
+			return "", err
 		}
 		all = append(all, text...)
 	}
-	return string(all), true, nil
+	return string(all), nil
 }
 
-func repoCounters(_ context.Context, v *Revision, _ Node) (string, bool, error) {
+func repoCounters(_ context.Context, v *Revision, _ Node) (string, error) {
 	s, err := v.root.Catalog.Statistics()
-	return s.Total().String(), true, err
+	return s.Total().String(), err
 }
 
-func repoMetainfo(ctx context.Context, v *Revision, _ Node) (string, bool, error) {
-	if v.manifest.Metainfo.IsZero() {
-		return "", false, nil
-	}
+func repoMetainfo(ctx context.Context, v *Revision, _ Node) (string, error) {
 	text, err := v.repo.small(ctx, cas.Object{Hash: v.manifest.Metainfo, Suffix: cas.MetainfoSuffix, Size: -1})
-	return string(text), true, err
+	return string(text), err
 }
 
-func catalogCounters(ctx context.Context, v *Revision, n Node) (string, bool, error) {
+func catalogCounters(ctx context.Context, v *Revision, n Node) (string, error) {
 	n, err := v.Enter(ctx, n)
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
 	s, err := n.Catalog.Statistics()
-	return fmt.Sprintf("catalog_hash: %s\ncatalog_mountpoint: %s\n%s", n.CatalogHash, n.mount, s.Total()), true, err
+	return fmt.Sprintf("catalog_hash: %s\ncatalog_mountpoint: %s\n%s", n.CatalogHash, n.mount, s.Total()), err
 }
 
-// ofFile makes a magic attribute of regular files.
-func ofFile(name string, value func(v *Revision, n Node) (string, error)) magic {
-	return magic{name, func(_ context.Context, v *Revision, n Node) (string, bool, error) {
-		if !n.Entry.IsRegular() {
-			return "", false, nil
-		}
-		text, err := value(v, n)
-		return text, true, err
-	}}
+func isRegular(_ *Revision, n Node) bool  { return n.Entry.IsRegular() }
+func isLink(_ *Revision, n Node) bool     { return n.Entry.IsSymlink() }
+func isExternal(_ *Revision, n Node) bool { return n.Entry.Flags&catalog.External != 0 }
+func hasHash(_ *Revision, n Node) bool    { return n.Entry.IsRegular() && !n.Entry.Hash.IsZero() }
+
+// ofEntry makes a magic attribute that the entry alone decides.
+func ofEntry(name string, has func(*Revision, Node) bool, value func(e *catalog.Entry) string) magic {
+	return magic{name, has, func(_ context.Context, _ *Revision, n Node) (string, error) { return value(&n.Entry), nil }}
 }
 
 func contentMagics() []magic {
 	return []magic{
-		{"user.hash", func(_ context.Context, _ *Revision, n Node) (string, bool, error) {
-			return n.Entry.Hash.String(), n.Entry.IsRegular() && !n.Entry.Hash.IsZero(), nil
-		}},
-		{"user.lhash", storedHash},
-		ofFile("user.chunks", func(_ *Revision, n Node) (string, error) {
-			if n.Entry.Flags&catalog.Chunked == 0 {
-				return "1", nil
-			}
-			chunks, err := n.Catalog.Chunks(n.Entry.Path)
+		ofEntry("user.hash", hasHash, func(e *catalog.Entry) string { return e.Hash.String() }),
+		{"user.lhash", storedAsHashed, storedHash},
+		{"user.chunks", isRegular, func(_ context.Context, _ *Revision, n Node) (string, error) {
+			chunks, err := chunksOf(n)
 			return strconv.Itoa(len(chunks)), err
-		}),
-		ofFile("user.chunk_list", chunkList),
-		ofFile("user.compression", func(_ *Revision, n Node) (string, error) { return n.Entry.Compression.String(), nil }),
-		ofFile("user.direct_io", func(_ *Revision, n Node) (string, error) { return digit(n.Entry.Flags&catalog.DirectIO != 0), nil }),
-		ofFile("user.external_file", func(_ *Revision, n Node) (string, error) {
-			return digit(n.Entry.Flags&catalog.External != 0), nil
-		}),
-		{"user.external_url", func(_ context.Context, v *Revision, n Node) (string, bool, error) {
-			return v.status().ExternalHost + n.CatalogPath(), n.Entry.Flags&catalog.External != 0, nil
 		}},
-		{"user.rawlink", rawlink},
-		{"xfsroot.rawlink", rawlink},
+		{"user.chunk_list", isRegular, chunkList},
+		ofEntry("user.compression", isRegular, func(e *catalog.Entry) string { return e.Compression.String() }),
+		ofEntry("user.direct_io", isRegular, func(e *catalog.Entry) string { return digit(e.Flags&catalog.DirectIO != 0) }),
+		ofEntry("user.external_file", isRegular, func(e *catalog.Entry) string { return digit(e.Flags&catalog.External != 0) }),
+		{"user.external_url", isExternal, func(_ context.Context, v *Revision, n Node) (string, error) {
+			return v.status().ExternalHost + n.CatalogPath(), nil
+		}},
+		ofEntry("user.rawlink", isLink, func(e *catalog.Entry) string { return e.Symlink }),
+		ofEntry("xfsroot.rawlink", isLink, func(e *catalog.Entry) string { return e.Symlink }),
 	}
 }
 
@@ -226,50 +215,50 @@ func digit(b bool) string {
 	return "0"
 }
 
-func rawlink(_ context.Context, _ *Revision, n Node) (string, bool, error) {
-	return n.Entry.Symlink, n.Entry.IsSymlink(), nil
+// storedAsHashed tells whether the bytes in the cache are those that the hash is
+// of, so that comparing them means something.
+func storedAsHashed(v *Revision, n Node) bool {
+	return hasHash(v, n) && n.Entry.Compression == cas.None && n.Entry.Flags&catalog.Chunked == 0
 }
 
-// storedHash is the hash of the bytes in the cache, computed now. It is compared
-// with user.hash, so it exists only where objects are cached as they are hashed.
-func storedHash(ctx context.Context, v *Revision, n Node) (string, bool, error) {
-	e := &n.Entry
-	if !e.IsRegular() || e.Hash.IsZero() || e.Compression != cas.None || e.Flags&catalog.Chunked != 0 {
-		return "", false, nil
-	}
+// storedHash is the hash of the bytes in the cache, computed now.
+func storedHash(ctx context.Context, v *Revision, n Node) (string, error) {
 	f, err := v.File(ctx, n)
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
 	defer f.Close()
-	sum := e.Hash.Algorithm().New()
+	a := n.Entry.Hash.Algorithm()
+	sum := a.New()
 	buffer := make([]byte, 1<<20)
 	for offset := int64(0); offset < f.Size(); {
 		k, err := f.ReadContext(ctx, buffer[:min(int64(len(buffer)), f.Size()-offset)], offset)
 		if err != nil {
-			return "", false, err
+			return "", err
 		}
 		sum.Write(buffer[:k])
 		offset += int64(k)
 	}
-	h, err := cas.NewHash(e.Hash.Algorithm(), sum.Sum(nil))
-	return h.String(), true, err
+	h, err := cas.NewHash(a, sum.Sum(nil))
+	return h.String(), err
 }
 
-func chunkList(_ *Revision, n Node) (string, error) {
-	chunks := []catalog.Chunk{{Size: n.Entry.Size, Hash: n.Entry.Hash}}
-	if n.Entry.Flags&catalog.Chunked != 0 {
-		var err error
-		if chunks, err = n.Catalog.Chunks(n.Entry.Path); err != nil {
-			return "", err
-		}
+// chunksOf are the chunks of a file; one that is whole is its only one.
+func chunksOf(n Node) ([]catalog.Chunk, error) {
+	if n.Entry.Flags&catalog.Chunked == 0 {
+		return []catalog.Chunk{{Size: n.Entry.Size, Hash: n.Entry.Hash}}, nil
 	}
+	return n.Catalog.Chunks(n.Entry.Path)
+}
+
+func chunkList(_ context.Context, _ *Revision, n Node) (string, error) {
+	chunks, err := chunksOf(n)
 	var b strings.Builder
 	b.WriteString("hash,offset,size\n")
 	for _, k := range chunks {
 		fmt.Fprintf(&b, "%s,%d,%d\n", k.Hash, k.Offset, k.Size)
 	}
-	return b.String(), nil
+	return b.String(), err
 }
 
 func (v *Revision) status() Status {
@@ -282,10 +271,8 @@ func (v *Revision) status() Status {
 // ofNetwork makes a magic attribute of the network's state, absent where that is
 // not known.
 func ofNetwork(name string, value func(Status) string) magic {
-	return magic{name, func(_ context.Context, v *Revision, _ Node) (string, bool, error) {
-		text := value(v.status())
-		return text, text != "", nil
-	}}
+	return magic{name, func(v *Revision, _ Node) bool { return value(v.status()) != "" },
+		func(_ context.Context, v *Revision, _ Node) (string, error) { return value(v.status()), nil }}
 }
 
 func networkMagics() []magic {

@@ -61,7 +61,7 @@ func replace(old, new string) func([]byte) []byte {
 
 // readEverything opens a repository and reads all there is.
 func readEverything(cfg repo.Config) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	r, err := repo.Open(ctx, cfg)
 	if err != nil {

@@ -38,7 +38,7 @@ func ConfigFrom(t testing.TB, fqrn string, from cas.Fetcher, cacheDir string, ke
 // Open opens a repository until the end of the test.
 func Open(t testing.TB, cfg repo.Config) *repo.Repository {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	r, err := repo.Open(ctx, cfg)
 	if err != nil {
