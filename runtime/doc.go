@@ -11,8 +11,8 @@
 // threads (see mount/enter). It builds the root file system beside the host's, moves into it, gives up its rights and
 // becomes the command, so terminal, process id, signals and exit code are the command's own.
 //
-// What OCI has no word for travels in mount options that begin with "x-", as fstab(5) has it for other programs'
-// options (see options.go). Strip removes them for OCI runtimes that are stricter.
+// What OCI has no word for travels in types and options of mounts that begin with "x-", as fstab(5) has it for the
+// options of other programs (see options.go).
 //
 // Words: the image is a directory tree that serves as root; a bind shows a host path inside; a target is a path inside;
 // a farm is a tmpfs directory that stands in for a read-only directory of the image to hold targets that it lacks.

@@ -175,7 +175,7 @@ func newImage(t *testing.T, entries ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, applet := range strings.Fields("sh cat ls echo id test readlink stat mkdir touch kill sleep env pwd grep mount umount df sort head hostname true false ps wc printf") {
+	for _, applet := range strings.Fields("sh cat ls echo id test readlink stat mkdir touch kill sleep env pwd grep mount umount df sort head hostname true false ps wc printf tty") {
 		if err := os.Symlink("busybox", filepath.Join(image, "bin", applet)); err != nil {
 			t.Fatal(err)
 		}

@@ -38,8 +38,11 @@ const (
 	optMemory   = "x-memory"
 )
 
-// annotationHome names the annotation with the home directory inside, to which Start falls back.
-const annotationHome = "org.flatrun.home"
+// Annotations.
+const (
+	annotationHome  = "org.flatrun.home"  // the home directory inside, to which Start falls back
+	annotationImage = "org.flatrun.image" // the image's name for messages
+)
 
 // vfsMount translates a mount of a specification.
 func vfsMount(m specs.Mount) (vfs.Mount, error) {
@@ -144,7 +147,7 @@ func octal(s string, mode *uint32) error {
 
 // rootOf translates the root of a specification, and what is laid over it.
 func rootOf(spec *specs.Spec) (vfs.Root, []specs.Mount, error) {
-	r := vfs.Root{Image: spec.Root.Path, Writable: !spec.Root.Readonly}
+	r := vfs.Root{Image: spec.Root.Path, Name: spec.Annotations[annotationImage], Writable: !spec.Root.Readonly}
 	mounts := spec.Mounts
 	if len(mounts) > 0 && mounts[0].Type == typeOverlay {
 		for _, o := range mounts[0].Options {

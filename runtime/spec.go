@@ -29,6 +29,9 @@ func Spec(req Request, host Host) (*specs.Spec, error) {
 	if home := homeTarget(req, host); home != "" {
 		s.Annotations[annotationHome] = home
 	}
+	if req.Image.Name != "" {
+		s.Annotations[annotationImage] = req.Image.Name
+	}
 	switch {
 	case req.Seccomp.Off:
 	case req.Seccomp.Profile != nil:

@@ -53,6 +53,7 @@ type Mount struct {
 // Root says what the root file system is made of.
 type Root struct {
 	Image    string   // host directory
+	Name     string   // of the image, for errors; "" = Image
 	Writable bool     // write into the image
 	Lower    []string // directories laid over the image, the last one uppermost
 	Upper    string   // writable directory laid over all of that; holds upper and work, which are made

@@ -39,7 +39,7 @@ func (t *Tree) layOver() error {
 	}
 	overlay, err := newFS("overlay", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, data)
 	if err != nil {
-		return fmt.Errorf("%w: the kernel refuses to lay %s over %s; it takes Linux 5.11, and an upper directory on a local file system", err, t.upperName(), t.root.Image)
+		return fmt.Errorf("%w: the kernel refuses to lay %s over %s; it takes Linux 5.11, and an upper directory on a local file system", err, t.upperName(), t.root.Name)
 	}
 	if err := unix.Mkdirat(t.stage, "root", 0o755); err != nil {
 		return err

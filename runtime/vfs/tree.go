@@ -29,6 +29,9 @@ type Tree struct {
 // host's, so that what is mounted on the host later appears inside, and nothing the other way round.
 func Build(root Root, mounts []Mount) (*Tree, error) {
 	t := &Tree{root: root, log: root.Log}
+	if t.root.Name == "" {
+		t.root.Name = root.Image
+	}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
 	}
@@ -50,17 +53,17 @@ func Build(root Root, mounts []Mount) (*Tree, error) {
 func (t *Tree) layRoot() (err error) {
 	image, err := openTree(unix.AT_FDCWD, t.root.Image, true, 0)
 	if err != nil {
-		return fmt.Errorf("image %s: %w", t.root.Image, err)
+		return fmt.Errorf("image %s: %w", t.root.Name, err)
 	}
 	if dir, err := isDir(image); err != nil || !dir {
-		return fmt.Errorf("image %s: %w", t.root.Image, cmpErr(err, errNotDir))
+		return fmt.Errorf("image %s: %w", t.root.Name, cmpErr(err, errNotDir))
 	}
 	attr := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
 	if !t.root.Writable {
 		attr |= unix.MOUNT_ATTR_RDONLY
 	}
 	if err := restrict(image, attr); err != nil {
-		return fmt.Errorf("image %s: restrict mount: %w", t.root.Image, err)
+		return fmt.Errorf("image %s: restrict mount: %w", t.root.Name, err)
 	}
 	data := []string{"mode=755"}
 	if t.root.Size > 0 {
@@ -83,7 +86,7 @@ func (t *Tree) layRoot() (err error) {
 		return err
 	}
 	if err := attach(image, t.stage, "image"); err != nil {
-		return fmt.Errorf("image %s: mount: %w", t.root.Image, err)
+		return fmt.Errorf("image %s: mount: %w", t.root.Name, err)
 	}
 	t.base, t.fd, t.names.base = image, image, "image"
 	if len(t.root.Lower) > 0 || t.root.Upper != "" || t.root.Memory {
