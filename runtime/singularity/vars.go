@@ -48,18 +48,21 @@ func (v variables) environ() []string {
 	return list
 }
 
-// validName reports whether a shell can have a variable of this name.
-func validName(name string) bool {
-	for i := 0; i < len(name); i++ {
-		switch c := name[i]; {
+// nameLength is how much of the beginning of s can be a variable's name.
+func nameLength(s string) int {
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
 		case c == '_', c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z':
 		case i > 0 && c >= '0' && c <= '9':
 		default:
-			return false
+			return i
 		}
 	}
-	return name != ""
+	return len(s)
 }
+
+// validName reports whether a shell can have a variable of this name.
+func validName(name string) bool { return name != "" && nameLength(name) == len(name) }
 
 // completePath appends the default directories that a search path lacks.
 func completePath(searchPath string) string {
