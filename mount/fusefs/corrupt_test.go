@@ -48,34 +48,20 @@ func TestDamage(t *testing.T) {
 		"chunked":     strings.Repeat("0123456789abcdef", 400),
 		"nested/file": "below a catalog of its own",
 	}
+	tree := []repotest.File{{Path: "/nested", Kind: repotest.Dir, Nested: true}}
+	for path, content := range want {
+		f := repotest.File{Path: "/" + path, Content: content}
+		if path == "chunked" {
+			f.Chunk = 1000
+		}
+		tree = append(tree, f)
+	}
+	r := repotest.Build(t, repotest.Spec{Tree: tree})
 	for name, spoil := range damage {
 		t.Run(name, func(t *testing.T) {
-			tree := []repotest.File{{Path: "/nested", Kind: repotest.Dir, Nested: true}}
-			for path, content := range want {
-				f := repotest.File{Path: "/" + path, Content: content}
-				if path == "chunked" {
-					f.Chunk = 1000
-				}
-				tree = append(tree, f)
-			}
-			r := repotest.Build(t, repotest.Spec{Tree: tree})
 			m := mountConfig(t, r.Config(t), nil)
-			originals := map[string][]byte{}
-			for _, path := range objectFiles(t, r) {
-				b, err := os.ReadFile(path)
-				if err != nil {
-					t.Fatal(err)
-				}
-				originals[path] = bytes.Clone(b)
-				if spoil == nil {
-					err = os.Remove(path)
-				} else {
-					err = os.WriteFile(path, spoil(b), 0o644)
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
+			repair := spoilAll(t, r, spoil)
+			defer repair()
 			for path, content := range want {
 				got, err := os.ReadFile(m.path(path))
 				if !errors.Is(err, syscall.EIO) {
@@ -91,17 +77,41 @@ func TestDamage(t *testing.T) {
 			if len(m.Failures()) == 0 {
 				t.Error("no failure is noted")
 			}
-			for path, b := range originals {
-				if err := os.WriteFile(path, b, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
+			repair()
 			for path, content := range want {
 				if got, err := os.ReadFile(m.path(path)); err != nil || string(got) != content {
 					t.Errorf("%s after the repair: %d bytes, %v", path, len(got), err)
 				}
 			}
 		})
+	}
+}
+
+// spoilAll damages every object, or removes it where there is no damage, and answers what makes them right again.
+func spoilAll(t *testing.T, r *repotest.Repo, damage func([]byte) []byte) (repair func()) {
+	t.Helper()
+	originals := map[string][]byte{}
+	for _, path := range objectFiles(t, r) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		originals[path] = bytes.Clone(b)
+		if damage == nil {
+			err = os.Remove(path)
+		} else {
+			err = os.WriteFile(path, damage(b), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func() {
+		for path, b := range originals {
+			if err := os.WriteFile(path, b, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 
@@ -115,37 +125,40 @@ func objectFiles(t *testing.T, r *repotest.Repo) []string {
 	return all
 }
 
-// TestLyingCatalog signs catalogs that contradict the objects they name: never a byte that the file does not have.
+// TestLyingCatalog signs a catalog that contradicts the objects it names: never a byte that the file does not have.
 func TestLyingCatalog(t *testing.T) {
-	for name, sql := range map[string]string{
-		"file is shorter than told":  `UPDATE catalog SET size = size + 100 WHERE name = 'file'`,
-		"file is longer than told":   `UPDATE catalog SET size = size - 5 WHERE name = 'file'`,
-		"chunks leave a gap":         `UPDATE chunks SET offset = offset + 1 WHERE offset > 0`,
-		"chunk is shorter than told": `UPDATE chunks SET size = size + 1; UPDATE catalog SET size = size + 10 WHERE name = 'file'`,
-		"chunks are gone":            `DELETE FROM chunks`,
-		"size is negative":           `UPDATE catalog SET size = -1 WHERE name = 'file'`,
-		"hash is cut":                `UPDATE catalog SET hash = x'0011' WHERE name = 'file'`,
-		"type is another":            `UPDATE catalog SET mode = 16877 WHERE name = 'file'`,
-	} {
-		for _, chunk := range []int{0, 100} {
-			if strings.HasPrefix(name, "chunk") != (chunk > 0) {
-				continue
-			}
-			t.Run(name, func(t *testing.T) {
-				content := strings.Repeat("0123456789", 50)
-				r := repotest.Build(t, repotest.Spec{Tree: []repotest.File{{Path: "/file", Content: content, Chunk: chunk}, {Path: "/other", Content: "x"}},
-					Patch: func(c repotest.Catalog) { execute(t, c.File, sql) }})
-				m := mountConfig(t, r.Config(t), nil)
-				if got, err := os.ReadFile(m.path("file")); err == nil {
-					t.Errorf("reads %d bytes without an error", len(got))
-				} else if !errors.Is(err, syscall.EIO) {
-					t.Errorf("got %v, want EIO", err)
-				}
-				if got, err := os.ReadFile(m.path("other")); err != nil || string(got) != "x" {
-					t.Errorf("its neighbour reads %q, %v", got, err)
-				}
-			})
+	const its = ` WHERE (md5path_1, md5path_2) = (SELECT md5path_1, md5path_2 FROM catalog WHERE name = 'FILE')`
+	lies := map[string]struct {
+		chunk int
+		sql   string
+	}{
+		"file is shorter than told":  {0, `UPDATE catalog SET size = size + 100` + its},
+		"file is longer than told":   {0, `UPDATE catalog SET size = size - 5` + its},
+		"size is negative":           {0, `UPDATE catalog SET size = -1` + its},
+		"hash is cut":                {0, `UPDATE catalog SET hash = x'0011'` + its},
+		"type is another":            {0, `UPDATE catalog SET mode = 16877` + its},
+		"chunks leave a gap":         {100, `UPDATE chunks SET offset = offset + 1` + its + ` AND offset > 0`},
+		"chunk is shorter than told": {100, `UPDATE chunks SET size = size + 1` + its + ` AND offset = 400; UPDATE catalog SET size = size + 1` + its},
+		"chunks are gone":            {100, `DELETE FROM chunks` + its},
+	}
+	tree := []repotest.File{{Path: "/right", Content: "x"}}
+	script := ""
+	for name, lie := range lies {
+		// A directory each: one bad row spoils the listing it is in.
+		tree = append(tree, repotest.File{Path: "/" + name + "/" + name, Content: strings.Repeat("0123456789", 50) + name, Chunk: lie.chunk})
+		script += strings.ReplaceAll(lie.sql, "'FILE'", "'"+name+"' AND flags & 4") + ";\n"
+	}
+	r := repotest.Build(t, repotest.Spec{Tree: tree, Patch: func(c repotest.Catalog) { execute(t, c.File, script) }})
+	m := mountConfig(t, r.Config(t), nil)
+	for name := range lies {
+		if got, err := os.ReadFile(m.path(name + "/" + name)); err == nil {
+			t.Errorf("%s: reads %d bytes without an error", name, len(got))
+		} else if !errors.Is(err, syscall.EIO) {
+			t.Errorf("%s: %v, want EIO", name, err)
 		}
+	}
+	if got, err := os.ReadFile(m.path("right")); err != nil || string(got) != "x" {
+		t.Errorf("their neighbour reads %q, %v", got, err)
 	}
 }
 

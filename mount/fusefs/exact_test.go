@@ -21,8 +21,11 @@ import (
 func TestOfficial(t *testing.T) {
 	for _, name := range repotest.OfficialNames {
 		t.Run(name, func(t *testing.T) {
-			if testing.Short() && name == "bench.example.org" {
+			if name == "bench.example.org" && testing.Short() {
 				t.Skip("large")
+			}
+			if name != "hl.example.org" {
+				skipUnderRace(t)
 			}
 			dir, key := repotest.Official(t, name)
 			lines := map[string][]repotest.Line{}

@@ -24,7 +24,7 @@ type Config struct {
 	Timeout time.Duration // of a request that needs the network, 0 for as long as the Store takes
 	Open    int           // descriptors of objects kept open; 0 for a quarter of what the process may, at most 1024
 
-	OnRead func(Access)               // is told of objects that are read and not open yet; must not block. nil for none
+	OnRead func(Access) (done func()) // is told of objects that are read and not open yet, and of their arrival; must not block
 	Usage  func() (used, limit int64) // bytes of the cache for statfs; nil for none
 
 	Log   *slog.Logger // nil discards
@@ -48,7 +48,7 @@ type FS struct {
 	name     string
 	uid, gid uint32
 	timeout  time.Duration
-	onRead   func(Access)
+	onRead   func(Access) (done func())
 	usage    func() (used, limit int64)
 	log      *slog.Logger
 	debug    bool

@@ -117,3 +117,12 @@ func after(d time.Duration) func() bool {
 		return time.Now().After(end)
 	}
 }
+
+// skipUnderRace leaves out what looks at thousands of entries: SQLite is Go code here, and a hundred times slower when each
+// of its memory accesses is watched. Smaller tests go the same ways.
+func skipUnderRace(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("takes minutes under the race detector")
+	}
+}

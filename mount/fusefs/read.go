@@ -75,7 +75,7 @@ func (fs *FS) readPiece(who caller, c *content, i int, buf []byte, off int64) er
 	obj := fs.objects.get(o)
 	if obj == nil {
 		if fs.onRead != nil {
-			fs.onRead(Access{Path: c.path, Objects: c.objects, Index: i})
+			defer fs.onRead(Access{Path: c.path, Objects: c.objects, Index: i})()
 		}
 		err := fs.waiting(who, func(ctx context.Context) (err error) {
 			obj, err = fs.objects.openObject(ctx, o)

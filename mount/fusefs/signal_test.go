@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -215,5 +216,35 @@ func TestTimeout(t *testing.T) {
 	f := m.Failures()
 	if len(f) == 0 || f[0].Op != "READ" || f[0].Path != "/file" || !strings.Contains(f[0].Err, "no answer within 50ms") {
 		t.Errorf("the failure is noted as %+v", f)
+	}
+}
+
+// TestOnRead tells of each object that a read has to open, and of its arrival.
+func TestOnRead(t *testing.T) {
+	content := strings.Repeat("0123456789", 100)
+	r := repotest.Build(t, repotest.Spec{Tree: []repotest.File{{Path: "/dir/file", Content: content, Chunk: 300}}})
+	var mu sync.Mutex
+	var seen []string
+	note := func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, fmt.Sprintf(format, args...))
+	}
+	m := mountConfig(t, r.Config(t), func(c *Config) {
+		c.OnRead = func(a Access) func() {
+			note("%s %d of %d", a.Path(), a.Index, len(a.Objects))
+			return func() { note("done") }
+		}
+	})
+	for range 2 {
+		if b, err := os.ReadFile(m.path("dir/file")); err != nil || string(b) != content {
+			t.Fatalf("reads %d bytes, %v", len(b), err)
+		}
+	}
+	want := []string{"/dir/file 0 of 4", "done", "/dir/file 1 of 4", "done", "/dir/file 2 of 4", "done", "/dir/file 3 of 4", "done"}
+	mu.Lock()
+	defer mu.Unlock()
+	if !slices.Equal(seen, want) {
+		t.Errorf("told %q, want %q", seen, want)
 	}
 }

@@ -89,6 +89,7 @@ func linesOf(t *testing.T, name, rev string) (lines []repotest.Line) {
 // TestLiveUpdate moves a mount that the kernel knows in full from one official revision to the next and back, while a
 // process has files open and mapped and stands in a directory.
 func TestLiveUpdate(t *testing.T) {
+	skipUnderRace(t)
 	for _, name := range []string{"small.example.org", "shake128.example.org"} {
 		t.Run(name, func(t *testing.T) {
 			r := republish(t, name)

@@ -17,6 +17,7 @@ const insideVariable = "FLATRUN_FUSEFS_INSIDE"
 
 // TestUserNamespace mounts without a helper, as a session does: in a user namespace where the caller has its own uid.
 func TestUserNamespace(t *testing.T) {
+	skipUnderRace(t)
 	const name = "small.example.org"
 	if os.Getenv(insideVariable) == "" {
 		runInside(t)
