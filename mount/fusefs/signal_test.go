@@ -221,7 +221,7 @@ func TestTimeout(t *testing.T) {
 
 // TestOnRead tells of each object that a read has to open, and of its arrival.
 func TestOnRead(t *testing.T) {
-	content := strings.Repeat("0123456789", 100)
+	content := strings.Repeat("a", 300) + strings.Repeat("b", 300) + strings.Repeat("c", 300) + strings.Repeat("d", 100)
 	r := repotest.Build(t, repotest.Spec{Tree: []repotest.File{{Path: "/dir/file", Content: content, Chunk: 300}}})
 	var mu sync.Mutex
 	var seen []string
