@@ -57,7 +57,7 @@ var homes = []struct {
 }{
 	{"github.com/hanwen/go-fuse", []string{"mount/fusefs", "mount/session", "mount/snapshotter", "cmd/flatrun-session", "cmd/flatrun-snapshotter"}},
 	{"zombiezen.com/go/sqlite", []string{"mount/", "unpacked/", "cmd/flatrun-session", "cmd/flathub", "cmd/flatrun-snapshotter"}},
-	{"gopkg.in/yaml.v3", []string{"mount/config", "mount/session", "mount/snapshotter", "unpacked/wishlist", "unpacked/hub", "cmd/flatrun-session", "cmd/flathub", "cmd/flatrun-snapshotter"}},
+	{"gopkg.in/yaml.v3", []string{"mount/config", "mount/session", "mount/snapshotter", "unpacked/wishlist", "unpacked/convert", "unpacked/hub", "cmd/flatrun-session", "cmd/flathub", "cmd/flatrun-snapshotter"}},
 	{"net/http", []string{"mount/fetch", "mount/config", "mount/session", "mount/repotest", "mount/snapshotter", "unpacked/layer", "unpacked/convert", "unpacked/publish", "unpacked/hub", "cmd/flatrun-session", "cmd/flathub", "cmd/flatrun-snapshotter"}},
 	{"github.com/google/go-containerregistry", []string{"unpacked/convert", "unpacked/publish", "unpacked/layer", "unpacked/hub", "cmd/flathub"}},
 	{"github.com/minio/minio-go", []string{"unpacked/publish", "unpacked/layer", "unpacked/convert", "unpacked/hub", "cmd/flathub"}},
@@ -69,7 +69,7 @@ var homes = []struct {
 
 // startup are the packages that flatrun must not link: their initialisation or
 // size is paid a million times a day.
-var startup = []string{"net/http", "crypto/tls", "text/template", "gopkg.in/yaml.v3", "go.yaml.in/yaml/v3", "github.com/hanwen/go-fuse", "zombiezen.com/go/sqlite", "modernc.org/", "github.com/google/go-containerregistry", "github.com/minio/minio-go", "google.golang.org/grpc"}
+var startup = []string{"net/http", "crypto/tls", "text/template", "gopkg.in/yaml.v3", "github.com/hanwen/go-fuse", "zombiezen.com/go/sqlite", "modernc.org/", "github.com/google/go-containerregistry", "github.com/minio/minio-go", "google.golang.org/grpc"}
 
 type listed struct {
 	ImportPath string
