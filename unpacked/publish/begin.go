@@ -94,11 +94,7 @@ func checkCertificate(ctx context.Context, s Storage, keys Keys, fqrn string) er
 	if keys.Repository == nil {
 		return fmt.Errorf("publish %s: no repository key: pass the directory that holds %s.key", fqrn, fqrn)
 	}
-	raw, err := readAll(ctx, s, repo.WhitelistName, maxHeadFile)
-	if err != nil {
-		return fmt.Errorf("read whitelist: %w", err)
-	}
-	list, err := repo.ParseWhitelist(raw)
+	list, err := readWhitelist(ctx, s)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/catalog"
 )
@@ -156,8 +158,10 @@ func (it *Item) check() error {
 		if e.Symlink == "" {
 			return fmt.Errorf("%q: a symbolic link without target", it.Path)
 		}
-	default:
+	case e.Mode&unix.S_IFMT == unix.S_IFIFO, e.Mode&unix.S_IFMT == unix.S_IFSOCK, e.IsDevice():
 		e.Flags = keep | catalog.File | catalog.Special
+	default:
+		return fmt.Errorf("%q: mode %#o is that of no file", it.Path, e.Mode)
 	}
 	if !e.IsRegular() {
 		e.Hash, it.Chunks = cas.Hash{}, nil

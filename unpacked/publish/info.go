@@ -32,6 +32,10 @@ func Info(ctx context.Context, s Storage, o ReadOptions) (info Information, err 
 		return info, err
 	}
 	info.Counters = stats.Total()
-	info.Whitelist, err = whitelistUntil(ctx, s)
-	return info, err
+	list, err := readWhitelist(ctx, s)
+	if err != nil {
+		return info, err
+	}
+	info.Whitelist = list.Expires
+	return info, nil
 }

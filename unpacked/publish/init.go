@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"regexp"
-	"time"
 
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/catalog"
@@ -25,9 +24,6 @@ type InitOptions struct {
 	Uncollected bool   // never remove old revisions: garbage collection is forbidden
 	AltPaths    bool   // see CommitOptions
 }
-
-// whitelistLife is how long a whitelist stands that is signed with a key file.
-const whitelistLife = 30 * 24 * time.Hour
 
 const replicaText = "This repository may be replicated to stratum 1 servers.\n"
 
@@ -92,7 +88,11 @@ func initialise(ctx context.Context, s Storage, o InitOptions, lease Lease, scra
 		m.TTL = 240
 	}
 	store := objectStore{s, o.Algorithm, o.Compression}
-	if err := writeWhitelist(ctx, s, o.FQRN, o.Keys, now); err != nil {
+	ours, err := o.Keys.fingerprint()
+	if err != nil {
+		return nil, err
+	}
+	if err := writeWhitelist(ctx, s, o.FQRN, o.Keys, now, ours); err != nil {
 		return nil, err
 	}
 	text := []byte(replicaText)
@@ -125,24 +125,4 @@ func emptyRoot(ctx context.Context, store objectStore, scratch string, m *repo.M
 		return nil, err
 	}
 	return b.wait()
-}
-
-// writeWhitelist allows the certificate of keys for the next 30 days.
-func writeWhitelist(ctx context.Context, s Storage, fqrn string, keys Keys, now time.Time) error {
-	if keys.Master == nil {
-		return fmt.Errorf("sign whitelist of %s: no master key: run it where %s.masterkey is", fqrn, fqrn)
-	}
-	cert, err := repo.ParseCertificate(keys.Certificate)
-	if err != nil {
-		return err
-	}
-	list := &repo.Whitelist{
-		Created: now, Expires: now.Add(whitelistLife), Name: fqrn,
-		Fingerprints: []repo.Fingerprint{{Hash: cert.Fingerprint(cas.SHA1)}},
-	}
-	raw, err := repo.SignWhitelist(list, cas.SHA1, keys.Master)
-	if err != nil {
-		return err
-	}
-	return s.Put(ctx, repo.WhitelistName, bytes.NewReader(raw), int64(len(raw)), Head)
 }

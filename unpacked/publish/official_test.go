@@ -94,7 +94,11 @@ func (r *testRepo) adopt() {
 	if err := lease.Release(); err != nil {
 		r.t.Fatal(err)
 	}
-	if err := writeWhitelist(r.t.Context(), r.s, r.o.FQRN, keys, r.o.Now()); err != nil {
+	ours, err := keys.fingerprint()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := writeWhitelist(r.t.Context(), r.s, r.o.FQRN, keys, r.o.Now(), ours); err != nil {
 		r.t.Fatal(err)
 	}
 	r.keys = keys

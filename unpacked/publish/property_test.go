@@ -207,7 +207,11 @@ func TestRandomEdits(t *testing.T) {
 // resignAt makes the whitelist valid at the time of the test.
 func (r *testRepo) resignAt(now time.Time) {
 	r.t.Helper()
-	if err := writeWhitelist(r.t.Context(), r.s, testFQRN, r.keys, now); err != nil {
+	ours, err := r.keys.fingerprint()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := writeWhitelist(r.t.Context(), r.s, testFQRN, r.keys, now, ours); err != nil {
 		r.t.Fatal(err)
 	}
 }

@@ -3,7 +3,6 @@ package publish
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/catalog"
@@ -130,37 +129,4 @@ func Rollback(ctx context.Context, s Storage, keys Keys, o Options, revision str
 		tagHead(h.history, tx.rev.Manifest(), &h.manifest, CommitOptions{NoTag: true})
 		return nil
 	})
-}
-
-// Resign signs the whitelist anew with the master key, for 30 days, and the
-// manifest with the repository key.
-func Resign(ctx context.Context, s Storage, keys Keys, o Options) (err error) {
-	o.fill()
-	lease, err := s.Lock(ctx)
-	if err != nil {
-		return err
-	}
-	err = writeWhitelist(ctx, s, o.FQRN, keys, o.Now())
-	if e := lease.Release(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
-	}
-	// Certificate and manifest follow where the key pair was replaced.
-	_, err = editHead(ctx, s, keys, o, func(*Tx, *head) error { return nil })
-	return err
-}
-
-// whitelistUntil is when the stored whitelist ends.
-func whitelistUntil(ctx context.Context, s Storage) (time.Time, error) {
-	raw, err := readAll(ctx, s, repo.WhitelistName, maxHeadFile)
-	if err != nil {
-		return time.Time{}, err
-	}
-	w, err := repo.ParseWhitelist(raw)
-	if err != nil {
-		return time.Time{}, err
-	}
-	return w.Expires, nil
 }

@@ -176,7 +176,7 @@ func (tx *Tx) Symlink(path, target string) error {
 
 // MkdirAll makes a directory and those above it where they do not exist.
 func (tx *Tx) MkdirAll(path string) error {
-	if err := checkPath(path); err != nil {
+	if err := tx.directory(path).check(); err != nil {
 		return err
 	}
 	tx.mu.Lock()
@@ -212,6 +212,11 @@ func (tx *Tx) item(path string, mode uint32, target string) Item {
 func (tx *Tx) directory(path string) *Item { return newDirectory(path, tx.now.Unix()) }
 
 func (tx *Tx) edit(path string, fn func(*edit)) error {
+	for dir := catalog.Parent(path); dir != ""; dir = catalog.Parent(dir) { // they may have to be made
+		if err := tx.directory(dir).check(); err != nil {
+			return err
+		}
+	}
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
 	if tx.ended {

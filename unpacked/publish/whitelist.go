@@ -1,0 +1,90 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/flatrun/flatrun/mount/cas"
+	"github.com/flatrun/flatrun/mount/repo"
+)
+
+// whitelistLife is how long a whitelist stands that is signed with a key file.
+const whitelistLife = 30 * 24 * time.Hour
+
+// fingerprint is how whitelists name the keys' certificate.
+func (k Keys) fingerprint() (repo.Fingerprint, error) {
+	cert, err := repo.ParseCertificate(k.Certificate)
+	if err != nil {
+		return repo.Fingerprint{}, err
+	}
+	return repo.Fingerprint{Hash: cert.Fingerprint(cas.SHA1)}, nil
+}
+
+// writeWhitelist allows certificates for the next 30 days.
+func writeWhitelist(ctx context.Context, s Storage, fqrn string, keys Keys, now time.Time, allowed ...repo.Fingerprint) error {
+	if keys.Master == nil {
+		return fmt.Errorf("sign whitelist of %s: no master key: run it where %s.masterkey is", fqrn, fqrn)
+	}
+	list := &repo.Whitelist{Created: now, Expires: now.Add(whitelistLife), Name: fqrn, Fingerprints: allowed}
+	raw, err := repo.SignWhitelist(list, cas.SHA1, keys.Master)
+	if err != nil {
+		return err
+	}
+	return s.Put(ctx, repo.WhitelistName, bytes.NewReader(raw), int64(len(raw)), Head)
+}
+
+func readWhitelist(ctx context.Context, s Storage) (*repo.Whitelist, error) {
+	raw, err := readAll(ctx, s, repo.WhitelistName, maxHeadFile)
+	if err != nil {
+		return nil, fmt.Errorf("read whitelist: %w", err)
+	}
+	return repo.ParseWhitelist(raw)
+}
+
+// Resign signs the whitelist anew with the master key, for 30 days, and the
+// manifest with the repository key. Where ours is among the allowed certificates
+// the others stay allowed; where it is new it replaces them.
+func Resign(ctx context.Context, s Storage, keys Keys, o Options) error {
+	o.fill()
+	ours, err := keys.fingerprint()
+	if err != nil {
+		return err
+	}
+	list, err := readWhitelist(ctx, s)
+	if err != nil {
+		return err
+	}
+	// What a list says that our master key did not sign is nobody's word. That
+	// it has expired is why we are here.
+	if err := list.Verify(keys.Public, list.Created); err != nil {
+		return err
+	}
+	known := slices.ContainsFunc(list.Fingerprints, func(f repo.Fingerprint) bool { return f.Hash == ours.Hash })
+	both := list.Fingerprints
+	if !known {
+		both = append(both, ours) // until the manifest is signed with the new key
+	}
+	if err := underLock(ctx, s, func() error { return writeWhitelist(ctx, s, o.FQRN, keys, o.Now(), both...) }); err != nil {
+		return err
+	}
+	if _, err := editHead(ctx, s, keys, o, func(*Tx, *head) error { return nil }); err != nil || known {
+		return err
+	}
+	return underLock(ctx, s, func() error { return writeWhitelist(ctx, s, o.FQRN, keys, o.Now(), ours) })
+}
+
+// underLock holds the publisher's lock while fn runs.
+func underLock(ctx context.Context, s Storage, fn func() error) error {
+	lease, err := s.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	err = fn()
+	if e := lease.Release(); err == nil {
+		err = e
+	}
+	return err
+}
