@@ -169,8 +169,10 @@ func shown(arg string, found enter.Resolved) string {
 	if strings.HasPrefix(arg, "/") {
 		return filepath.Clean(arg)
 	}
-	if found.Name != "" && !strings.Contains(found.Name, "@") {
-		return filepath.Join("/cvmfs", found.FQRN, found.Name)
+	if found.Name != "" {
+		if _, err := os.Lstat(filepath.Join(found.Source, found.Name)); err == nil {
+			return filepath.Join("/cvmfs", found.FQRN, found.Name)
+		}
 	}
 	return filepath.Join("/cvmfs", found.FQRN, found.InRepo)
 }

@@ -98,18 +98,20 @@ func (c *frontCase) add(key, value string) error {
 // rig is what all cases share: the program, the images, what the host can do.
 type rig struct {
 	bin, home, data, runtime string
+	config                   string // of the repository
 	images                   map[string]string
 	missing                  map[string]string // need → why it is not there
 }
 
 func newRig(t *testing.T) *rig {
-	r := &rig{bin: buildProgram(t), home: t.TempDir(), data: t.TempDir(), runtime: t.TempDir(), missing: make(map[string]string)}
+	r := &rig{bin: buildPrograms(t), home: t.TempDir(), data: t.TempDir(), runtime: t.TempDir(), missing: make(map[string]string)}
 	if err := os.Chmod(r.runtime, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(r.home, "file"), "at home\n")
 	write(t, filepath.Join(r.data, "file"), "data\n")
 	r.images = makeImages(t)
+	serveRepository(t, r)
 	r.probe("userns", "exec", r.images["bare"], "true")
 	r.probe("pidns", "exec", "--pid", r.images["bare"], "true")
 	r.probe("overlay", "exec", "--writable-tmpfs", r.images["bare"], "true")
@@ -129,7 +131,7 @@ func (r *rig) probe(need string, args ...string) {
 func (r *rig) environ(more []string) []string {
 	return append([]string{
 		"HOME=" + r.home, "PATH=" + r.bin + ":/usr/bin:/bin:/usr/sbin:/sbin", "USER=" + os.Getenv("USER"), "TERM=dumb",
-		"XDG_RUNTIME_DIR=" + r.runtime, // sessions of the tests are not those of the user
+		"XDG_RUNTIME_DIR=" + r.runtime, "FLATRUN_CONFIG=" + r.config, // sessions of the tests are not those of the user
 	}, more...)
 }
 
@@ -208,12 +210,13 @@ func (r *rig) replacer(work string) *strings.Replacer {
 	return strings.NewReplacer(pairs...)
 }
 
-// buildProgram builds flatrun as make does and gives it the names it is called by.
-func buildProgram(t *testing.T) string {
+// buildPrograms builds flatrun and its session as make does, and gives flatrun
+// the names it is called by.
+func buildPrograms(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	file := filepath.Join(dir, "flatrun")
-	cmd := exec.Command("go", "build", "-tags", "osusergo,netgo", "-ldflags", `-s -w -linkmode external -extldflags "-static -Wl,--no-warnings"`, "-o", file, ".")
+	cmd := exec.Command("go", "build", "-tags", "osusergo,netgo", "-ldflags", `-s -w -linkmode external -extldflags "-static -Wl,--no-warnings"`, "-o", dir, ".", "../flatrun-session")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
