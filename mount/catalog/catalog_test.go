@@ -443,3 +443,22 @@ func TestClean(t *testing.T) {
 		t.Error("errors do not name the catalog")
 	}
 }
+
+func BenchmarkOpen(b *testing.B) {
+	_, path := func() (*Catalog, string) {
+		entries, chunks := sample()
+		return build(b, "", entries, chunks)
+	}()
+	b.ReportAllocs()
+	for b.Loop() {
+		f, err := os.Open(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		c, err := Open(f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		c.Close()
+	}
+}

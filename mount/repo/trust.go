@@ -21,50 +21,52 @@ func isTrust(err error) bool {
 		cas.ErrCorrupt, catalog.ErrCorrupt}, func(s error) bool { return errors.Is(err, s) })
 }
 
-// fetchManifest gets the manifest through the whole chain of trust. ErrRollback
-// means that everything about it is right but its age.
+// fetchManifest gets the manifest through the whole chain of trust; seen is the
+// newest one known so far.
 func (r *Repository) fetchManifest(ctx context.Context, seen cas.Breadcrumb) (*Manifest, error) {
 	var m *Manifest
+	var cert *Certificate
 	err := r.fetchSigned(ctx, ManifestName, func(raw []byte) (err error) {
-		m, err = r.checkManifest(ctx, raw, seen)
+		m, cert, err = r.checkManifest(ctx, raw, seen)
 		return err
 	})
-	return m, err
-}
-
-// checkManifest verifies a manifest, the cheap and the local parts first.
-func (r *Repository) checkManifest(ctx context.Context, raw []byte, seen cas.Breadcrumb) (*Manifest, error) {
-	m, err := ParseManifest(raw)
+	if err == nil {
+		err = r.checkWhitelist(ctx, cert)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if m.Name != r.cfg.FQRN {
-		return nil, fmt.Errorf("manifest: %w: it is that of %q", ErrWrongName, m.Name)
-	}
-	if m.Certificate.IsZero() {
-		return nil, fmt.Errorf("manifest: %w: it names no certificate", ErrFormat)
-	}
-	cert, err := r.certificate(ctx, m)
-	if err != nil {
-		return nil, err
-	}
-	if err := m.Verify(cert.Key); err != nil {
-		return nil, err
-	}
-	if err := r.black.checkCertificate(cert); err != nil {
-		return nil, err
-	}
-	if err := r.black.checkRevision(m.Revision); err != nil {
-		return nil, fmt.Errorf("manifest: %w", err)
-	}
-	if err := r.checkWhitelist(ctx, cert); err != nil {
-		return nil, err
-	}
-	if m.Timestamp < seen.Timestamp || m.Revision < seen.Revision {
-		return nil, fmt.Errorf("manifest: revision %d of %s: %w, which was %d of %s", m.Revision,
-			date(m.Timestamp), ErrRollback, seen.Revision, date(seen.Timestamp))
 	}
 	return m, nil
+}
+
+// checkManifest verifies a manifest as far as its own certificate goes, the cheap
+// and the local parts first.
+func (r *Repository) checkManifest(ctx context.Context, raw []byte, seen cas.Breadcrumb) (*Manifest, *Certificate, error) {
+	m, err := ParseManifest(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	if m.Name != r.cfg.FQRN {
+		return nil, nil, fmt.Errorf("manifest: %w: it is that of %q", ErrWrongName, m.Name)
+	}
+	if m.Certificate.IsZero() {
+		return nil, nil, fmt.Errorf("manifest: %w: it names no certificate", ErrFormat)
+	}
+	cert, err := r.certificate(ctx, m)
+	if err == nil {
+		err = m.Verify(cert.Key)
+	}
+	if err == nil {
+		err = r.black.checkCertificate(cert)
+	}
+	if err == nil {
+		err = r.black.checkRevision(m.Revision)
+	}
+	if err == nil && (m.Timestamp < seen.Timestamp || m.Revision < seen.Revision) {
+		err = fmt.Errorf("manifest: revision %d of %s: %w, which was %d of %s", m.Revision, date(m.Timestamp),
+			ErrRollback, seen.Revision, date(seen.Timestamp))
+	}
+	return m, cert, err
 }
 
 func (r *Repository) certificate(ctx context.Context, m *Manifest) (*Certificate, error) {
