@@ -120,12 +120,13 @@ func devices(req Request, host Host) []specs.Mount {
 	return m
 }
 
-// sites has what every container gets of the host's configuration, and the site's own binds.
+// sites has what every container gets of the host's configuration, and the site's own binds. The files go over the
+// image's even where those are links: behind /etc/localtime there is a zone of which the image's programs know the name.
 func sites(req Request) (m []specs.Mount) {
 	if !req.without("bind-paths") {
 		for _, file := range []string{"/etc/hosts", "/etc/localtime"} {
 			if !req.without(file) {
-				m = append(m, bind(file, file, "nosuid", "nodev", optOptional, optWeak))
+				m = append(m, bind(file, file, "nosuid", "nodev", optOptional, optWeak, optNoFollow))
 			}
 		}
 		m = append(m, binds(req, slices.DeleteFunc(slices.Clone(req.Sites), func(b Bind) bool {
@@ -133,10 +134,10 @@ func sites(req Request) (m []specs.Mount) {
 		}))...)
 	}
 	if !req.without("resolv.conf", "/etc/resolv.conf") && !hasFile(req, "/etc/resolv.conf") {
-		m = append(m, bind("/etc/resolv.conf", "/etc/resolv.conf", "nosuid", "nodev", optOptional, optWeak))
+		m = append(m, bind("/etc/resolv.conf", "/etc/resolv.conf", "nosuid", "nodev", optOptional, optWeak, optNoFollow))
 	}
 	for _, f := range req.Files {
-		m = append(m, specs.Mount{Destination: f.Target, Type: typeFile, Source: "flatrun", Options: []string{optWeak, optContent + "=" + f.Content}})
+		m = append(m, specs.Mount{Destination: f.Target, Type: typeFile, Source: "flatrun", Options: []string{optWeak, optNoFollow, optContent + "=" + f.Content}})
 	}
 	return m
 }

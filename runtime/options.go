@@ -26,6 +26,7 @@ const (
 	optWeak     = "x-weak"     // left out with a message if anything fails
 	optUnique   = "x-unique"   // left out if an earlier mount has the same place
 	optExists   = "x-exists"   // left out unless the image has the target
+	optNoFollow = "x-nofollow" // a file goes over the target itself if that is a link
 	optCwd      = "x-cwd"      // not needed if the target shows the same directory already
 	optMake     = "x-make"     // =MODE, octal: make the source directory
 	optOr       = "x-or"       // =PATH: another source, if the first does not exist; repeated
@@ -118,6 +119,8 @@ func option(v *vfs.Mount, name, value, whole, kind string, lines *[]string) erro
 		v.Unique = true
 	case optExists:
 		v.Exists = true
+	case optNoFollow:
+		v.NoFollow = true
 	case optCwd:
 		v.Cwd = true
 	case optOr:

@@ -167,6 +167,7 @@ func TestDefaults(t *testing.T) {
 		{name: "working directory falls back to home", env: []string{"HOME=$D/d"}, req: Request{Cwd: "/none"}, script: "pwd", want: "$D/d\n"},
 		{name: "working directory falls back to the root", req: Request{Cwd: "/none", Home: Home{None: true}}, env: []string{"HOME=/none"}, script: "pwd", want: "/\n"},
 		{name: "working directory not wanted", cwd: "$D/d", req: Request{NoMount: []string{"tmp", "cwd"}}, env: []string{"HOME=/"}, script: "pwd", want: "/\n"},
+		{name: "local time behind a link", image: []string{"etc/localtime->/usr/zone/UTC", "usr/zone/UTC=kept\n", "etc/resolv.conf->/run/none"}, script: "cat /usr/zone/UTC; test -L /etc/resolv.conf || echo resolv.conf", want: "kept\nresolv.conf\n"},
 		{name: "read-only image", script: "touch /x /bin/x /etc/x 2>&1 | grep -c 'Read-only file system'", want: "3\n"},
 		{name: "no mount of the host is left", script: "grep -c -e ' / / ' /proc/self/mountinfo; grep -v -e ' - proc ' -e ' - sysfs ' /proc/self/mountinfo | grep -c ' /work '; true", want: "0\n0\n"},
 	})

@@ -47,6 +47,7 @@ type Mount struct {
 	Weak     bool   // left out with a message at level Info if anything fails; never worth a large farm
 	Unique   bool   // left out if an earlier mount has the same place (by another name)
 	Exists   bool   // left out unless the image has Target
+	NoFollow bool   // goes over Target itself if that is a link and the source a file
 	Origin   string // who wants it, for errors
 }
 

@@ -23,18 +23,19 @@ type Lookup func(name string) (t Type, link string, err error)
 
 // Want is a mount as far as Plan is concerned. One without Target has no place of its own.
 type Want struct {
-	Target string
-	Dir    bool // a directory is mounted
-	Unique bool
-	Exists bool
-	Weak   bool
+	Target   string
+	Dir      bool // a directory is mounted
+	Unique   bool
+	Exists   bool
+	Weak     bool
+	NoFollow bool
 }
 
 // Place is where a mount goes.
 type Place struct {
 	Path   string // Target without links, as far as the image decides
 	Inside int    // index of the earlier mount in which it lies, -1 if it lies in the image
-	Over   bool   // it goes over the link at Path itself, which leads nowhere
+	Over   bool   // it goes over the link at Path itself, which leads nowhere or is not to be followed
 	Skip   bool   // not needed: Unique or Exists
 	Err    error
 }
@@ -116,7 +117,7 @@ func (p *planner) place(w Want) Place {
 				if links++; links > maxLinks {
 					return Place{Err: fmt.Errorf("%s: too many links", w.Target)}
 				}
-				if len(rest) == 0 && !w.Dir && p.dangling(dir, link, links) {
+				if len(rest) == 0 && !w.Dir && (w.NoFollow || p.dangling(dir, link, links)) {
 					return Place{Path: next, Inside: -1, Over: true}
 				}
 				if path.IsAbs(link) {

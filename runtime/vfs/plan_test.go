@@ -76,15 +76,16 @@ func show(places []Place, farms []Farm) string {
 	return b.String()
 }
 
-// wants reads targets: "/a/" is a directory, "/a" a file; a leading ? means weak, ! unique, + only if it exists.
+// wants reads targets: "/a/" is a directory, "/a" a file; a leading ? means weak, ! unique, + only if it exists, @ not to follow a link.
 func wants(targets ...string) []Want {
 	var list []Want
 	for _, t := range targets {
 		w := Want{}
-		for t != "" && strings.Contains("?!+", t[:1]) {
+		for t != "" && strings.Contains("?!+@", t[:1]) {
 			w.Weak = w.Weak || t[0] == '?'
 			w.Unique = w.Unique || t[0] == '!'
 			w.Exists = w.Exists || t[0] == '+'
+			w.NoFollow = w.NoFollow || t[0] == '@'
 			t = t[1:]
 		}
 		w.Dir = strings.HasSuffix(t, "/")
@@ -118,6 +119,7 @@ func TestPlan(t *testing.T) {
 		{"link as the last name", []string{"home->usr/home", "usr/home/"}, []string{"/home/"}, "/usr/home\n"},
 		{"link to nothing, directory", []string{"home->usr/home", "usr/"}, []string{"/home/ann/"}, "/usr/home/ann\nfarm /usr /usr/home/ /usr/home/ann/\n"},
 		{"link to nothing, file", []string{"etc/resolv.conf->../run/systemd/x", "run/"}, []string{"/etc/resolv.conf"}, "/etc/resolv.conf over the link\n"},
+		{"link that is not followed", []string{"etc/localtime->/usr/zone", "usr/zone"}, []string{"@/etc/localtime", "/etc/localtime", "@/usr/zone"}, "/etc/localtime over the link\n/etc/localtime\n/usr/zone\n"},
 		{"link to nothing by way of another", []string{"etc/l->/m", "m->n"}, []string{"/etc/l"}, "/etc/l over the link\n"},
 		{"link into a mount", []string{"etc/l->/run/x", "run/"}, []string{"/run/", "/etc/l"}, "/run\n/run/x in 0\n"},
 		{"link to itself", []string{"l->l"}, []string{"/l/", "/l"}, "error: /l/: too many links\nerror: /l: too many links\n"},

@@ -121,7 +121,7 @@ func (t *Tree) mountAll(sources []source) error {
 		if s.m.Kind == Link {
 			continue
 		}
-		wants[i] = Want{Target: s.m.Target, Dir: s.dir, Unique: s.m.Unique, Exists: s.m.Exists, Weak: s.m.Weak}
+		wants[i] = Want{Target: s.m.Target, Dir: s.dir, Unique: s.m.Unique, Exists: s.m.Exists, Weak: s.m.Weak, NoFollow: s.m.NoFollow}
 	}
 	places, farms := Plan(wants, t.lookup())
 	hidden := map[string]bool{}
