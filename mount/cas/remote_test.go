@@ -219,6 +219,7 @@ func TestLeave(t *testing.T) {
 	if _, err := r.Open(ctx, Object{Hash: Sum(SHA1, nil)}); !errors.Is(err, context.Canceled) {
 		t.Errorf("with a context that has ended: error %v", err)
 	}
+	r.running.Wait()
 	txnEmpty(t, r.Cache)
 }
 
@@ -327,6 +328,7 @@ func TestCacheRemoved(t *testing.T) {
 	r := newRemote(t, &Remote{Cache: c, Main: d})
 	for _, part := range []string{"", txnDir, o.Hash.String()[:2], "ff", usageFile} {
 		wantContent(t, r, o, content)
+		r.running.Wait()
 		if err := os.RemoveAll(filepath.Join(c.Dir(), part)); err != nil {
 			t.Fatal(err)
 		}

@@ -179,13 +179,18 @@ func (s *stream) read(p []byte) (int, error) {
 	s.spent += time.Since(begin)
 	s.arrived += int64(n)
 	if s.spent >= s.silence {
-		if err == nil && s.c.cfg.LowSpeedLimit > 0 && float64(s.arrived) < s.spent.Seconds()*float64(s.c.cfg.LowSpeedLimit) {
+		if err == nil && s.arrived < s.tooFew(s.spent) {
 			s.cancel(errSlow)
 			err = errSlow
 		}
 		s.spent, s.arrived = 0, 0
 	}
 	return n, err
+}
+
+// tooFew is the number of bytes that have to arrive in a time.
+func (s *stream) tooFew(d time.Duration) int64 {
+	return int64(d.Seconds() * float64(max(s.c.cfg.LowSpeedLimit, 0)))
 }
 
 // failure says why reading ended.
@@ -198,7 +203,7 @@ func (s *stream) failure(err error) *failure {
 	}
 	f := classifyError(s.route, err)
 	if errors.Is(f.err, errSlow) {
-		f.err = fmt.Errorf("%w: less than %d bytes in %v", errSlow, max(s.c.cfg.LowSpeedLimit, 0)*int64(s.silence/time.Second)+1, s.silence)
+		f.err = fmt.Errorf("%w: less than %d bytes in %v", errSlow, s.tooFew(s.silence), s.silence)
 	}
 	return f
 }
