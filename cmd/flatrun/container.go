@@ -104,7 +104,7 @@ func (c *container) check() error {
 // enter gets into the namespaces; it may start a session and this program again.
 func (c *container) enter() error {
 	o := c.options
-	plan := enter.Plan{Join: c.kind == image.Repository, Init: o.PID && !o.NoInit, Fakeroot: o.Fakeroot}
+	plan := enter.Plan{Join: c.kind == image.Repository || o.ShareNS, Init: o.PID && !o.NoInit, Fakeroot: o.Fakeroot}
 	for _, n := range []struct {
 		on bool
 		ns enter.Namespaces
@@ -121,6 +121,7 @@ func (c *container) enter() error {
 		return err
 	}
 	c.state = state
+	c.log.debugf("%s, image %s, new namespaces %#x", c.versionLine(), c.arg, uint32(state.New))
 	return nil
 }
 
@@ -188,6 +189,9 @@ func (c *container) process(request *runtime.Request) (singularity.Process, erro
 		return singularity.Process{}, err
 	}
 	defer root.Close()
+	if err := c.checkDirectory(request, root); err != nil {
+		return singularity.Process{}, err
+	}
 	process, err := singularity.Prepare(settings, root)
 	if process.Shell != nil {
 		c.log.debugf("Environment is evaluated by the image's own shell: %s", process.Shell)
@@ -216,6 +220,8 @@ func (c *container) settings(request *runtime.Request) (singularity.Settings, er
 	if s.Dir == "" {
 		s.Dir = c.host.Cwd
 	}
+	c.log.verbosef("Setting HOME=%s", s.Home)
+	c.log.verbosef("Image directory is %s", c.image.Root)
 	var err error
 	if s.Timeout, err = o.timeout(); err != nil {
 		return s, err

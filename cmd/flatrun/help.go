@@ -19,7 +19,7 @@ func (p *program) help(words []string) error {
 	}
 	v := findVerb(words[0])
 	if v == nil {
-		return unknownVerb(words[0])
+		return p.unknownVerb(words[0])
 	}
 	if v.verbs != nil && len(words) > 1 {
 		return p.runNested(v, []string{words[1], "--help"})
@@ -31,9 +31,9 @@ func (p *program) printProgramHelp() error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Run commands in container images that lie unpacked in CVMFS repositories or plain directories\n\n")
 	fmt.Fprintf(&b, "Usage:\n  %s [global options...] <command>\n\n", p.name)
-	fmt.Fprintf(&b, "Global options:\n")
+	fmt.Fprintf(&b, "Global Options:\n")
 	writeFlags(&b, globalFlags(p, &global{}))
-	fmt.Fprintf(&b, "\nCommands:\n")
+	fmt.Fprintf(&b, "\nAvailable Commands:\n")
 	for _, v := range verbs() {
 		if !v.hidden {
 			fmt.Fprintf(&b, "  %-11s %s\n", v.name, v.short)
@@ -54,7 +54,7 @@ func (p *program) printVerbHelp(v *verb) error {
 		fmt.Fprintf(&b, "\nDescription:\n%s", indent(v.long))
 	}
 	if v.verbs != nil {
-		fmt.Fprintf(&b, "\nCommands:\n")
+		fmt.Fprintf(&b, "\nAvailable Commands:\n")
 		for _, child := range v.verbs {
 			fmt.Fprintf(&b, "  %-11s %s\n", child.name, child.short)
 		}

@@ -95,7 +95,8 @@ func (m *messages) fatal(err error) {
 	m.print(levelFatal, "%s", err)
 	m.release()
 }
-func (m *messages) errorf(f string, a ...any) { m.print(levelError, f, a...) }
-func (m *messages) warnf(f string, a ...any)  { m.print(levelWarning, f, a...) }
-func (m *messages) infof(f string, a ...any)  { m.print(levelInfo, f, a...) }
-func (m *messages) debugf(f string, a ...any) { m.print(levelDebug, f, a...) }
+func (m *messages) errorf(f string, a ...any)   { m.print(levelError, f, a...) }
+func (m *messages) warnf(f string, a ...any)    { m.print(levelWarning, f, a...) }
+func (m *messages) infof(f string, a ...any)    { m.print(levelInfo, f, a...) }
+func (m *messages) verbosef(f string, a ...any) { m.print(levelVerbose, f, a...) }
+func (m *messages) debugf(f string, a ...any)   { m.print(levelDebug, f, a...) }

@@ -1,10 +1,5 @@
 package main
 
-import (
-	"fmt"
-	"strings"
-)
-
 // verbFlags is the table of a verb with the flags that every verb has.
 func (p *program) verbFlags(v *verb, o *options) []flag {
 	table := []flag{{name: "help", short: "h", value: &o.Help, help: "print this text"}}
@@ -72,14 +67,4 @@ func zero(value any) bool {
 		return len(*v) == 0
 	}
 	return false
-}
-
-// plural formats a sentence about a number of arguments; the %s in it becomes
-// the plural s where n asks for one.
-func plural(format string, n, got int) string {
-	s := "s"
-	if n == 1 {
-		s = ""
-	}
-	return fmt.Sprintf(strings.Replace(format, "%s", s, 1), n, got)
 }

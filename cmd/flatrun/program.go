@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -68,7 +69,7 @@ func (p *program) main(args []string) error {
 	}
 	v := findVerb(global.rest[0])
 	if v == nil {
-		return unknownVerb(global.rest[0])
+		return p.unknownVerb(global.rest[0])
 	}
 	return p.runVerb(v, global.rest[1:])
 }
@@ -90,10 +91,10 @@ func (p *program) runVerb(v *verb, args []string) error {
 		return p.printVerbHelp(v)
 	}
 	if len(rest) < v.min {
-		return usageError{verb: v, reason: plural("requires at least %d argument%s, only received %d", v.min, len(rest))}
+		return usageError{verb: v, reason: fmt.Sprintf("requires at least %d arg(s), only received %d", v.min, len(rest))}
 	}
 	if v.max >= 0 && len(rest) > v.max {
-		return usageError{verb: v, reason: plural("accepts at most %d argument%s, received %d", v.max, len(rest))}
+		return usageError{verb: v, reason: fmt.Sprintf("accepts at most %d arg(s), received %d", v.max, len(rest))}
 	}
 	return v.run(p, opts, rest)
 }

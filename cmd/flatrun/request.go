@@ -165,8 +165,11 @@ func readSeccomp(file string) (*specs.LinuxSeccomp, error) {
 	return profile, nil
 }
 
-// placeNames reads --dns.
+// placeNames reads --hostname and --dns.
 func (c *container) placeNames(r *runtime.Request) error {
+	if name := c.options.Hostname; name != "" {
+		r.Files = append(r.Files, runtime.File{Target: "/etc/hostname", Content: name + "\n"})
+	}
 	if c.options.DNS == "" {
 		return nil
 	}
@@ -178,6 +181,21 @@ func (c *container) placeNames(r *runtime.Request) error {
 	}
 	r.Files = append(r.Files, runtime.File{Target: "/etc/resolv.conf", Content: text.String()})
 	return nil
+}
+
+// checkDirectory refuses an initial directory that the container will not have.
+// Only what is certain counts: binds and default mounts bring directories too.
+func (c *container) checkDirectory(r *runtime.Request, root *singularity.Root) error {
+	dir := filepath.Clean(c.options.Dir)
+	if c.options.Dir == "" || root.MayExist(dir) {
+		return nil
+	}
+	for _, b := range r.Binds {
+		if strings.HasPrefix(b.Target, dir+"/") {
+			return nil
+		}
+	}
+	return fatal("failed to set working directory: %s: no such directory in the container", c.options.Dir)
 }
 
 // noteUnknownMounts warns about names that --no-mount does not know.
@@ -201,8 +219,9 @@ func (c *container) checkPrivileges() error {
 		return fatal("--keep-privs requires root privileges")
 	case o.AllowSetuid:
 		return fatal("--allow-setuid requires root privileges")
-	case o.AddCaps != "":
-		return fatal("not authorized to add capability: %s: use --fakeroot, which has all of them within the container", o.AddCaps)
+	}
+	if o.AddCaps != "" {
+		c.log.warnf("not authorized to add capability: %s: use --fakeroot, which has all of them within the container", o.AddCaps)
 	}
 	return nil
 }

@@ -58,14 +58,14 @@ func findVerb(name string) *verb {
 }
 
 // unknownVerb names the verb that was probably meant.
-func unknownVerb(name string) error {
+func (p *program) unknownVerb(name string) error {
 	var names []string
 	for _, v := range verbs() {
 		if !v.hidden {
 			names = append(names, v.name)
 		}
 	}
-	reason := fmt.Sprintf("unknown command %q", name)
+	reason := fmt.Sprintf("unknown command %q for %q", name, p.name)
 	if close := near.Matches(name, names, 1); len(close) > 0 {
 		reason += fmt.Sprintf("; did you mean %q?", close[0])
 	}

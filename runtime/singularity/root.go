@@ -140,6 +140,13 @@ func (r *Root) stat(name string) (fs.FileInfo, error) {
 	return f.Stat()
 }
 
+// MayExist reports whether the container may have a file of this name: false only
+// where that is certain.
+func (r *Root) MayExist(name string) bool {
+	_, err := r.stat(name)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // executable is the shell's test -x for a file. Where something not yet known
 // hides the file, the image's own is taken for the answer.
 func (r *Root) executable(name string) bool {
