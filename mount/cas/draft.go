@@ -171,6 +171,9 @@ func (d *draft) commit() (f *os.File, cached bool, err error) {
 		d.reason = err
 		return nil, false, fmt.Errorf("%w: %w", errLost, err)
 	}
+	if limit := d.c.cfg.Limit; limit > 0 && d.n > limit && !d.c.cfg.Shared {
+		return f, false, nil // its size was not known before: everything else would have to go, and then it as well
+	}
 	if d.reason = d.publish(); d.reason != nil {
 		d.c.log.Warn("cache cannot keep the object; serving without it", "object", d.o.String(), "err", d.reason)
 		return f, false, nil
