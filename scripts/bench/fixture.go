@@ -17,8 +17,11 @@ type fixture struct {
 	repo    string // FQRN
 	image   string // path of the image in the repository, without the leading slash
 	storage string // the served directory, which holds FQRN/
+	host    string
 	port    string
+	key     string // file of the public key
 	server  *http.Server
+	meter   *meter
 }
 
 // newFixture takes the official repository ../shared/data/bench.example.org.tar where it is, else publishes an image
@@ -45,7 +48,7 @@ func (f *fixture) fill() error {
 		return err
 	}
 	official := "../shared/data/bench.example.org.tar"
-	key := filepath.Join(f.storage, "bench.example.org.pub")
+	f.key = filepath.Join(f.storage, "bench.example.org.pub")
 	f.repo, f.image = "bench.example.org", "registry.example.org/library/python-numpy:latest"
 	if _, err := os.Stat(official); err == nil {
 		if err := command("tar", "-C", f.storage, "-xf", official).run(); err != nil {
@@ -54,12 +57,12 @@ func (f *fixture) fill() error {
 	} else if err := f.publish(); err != nil {
 		return err
 	} else {
-		key = filepath.Join(f.dir, "hub", "keys", f.repo+".pub")
+		f.key = filepath.Join(f.dir, "hub", "keys", f.repo+".pub")
 	}
 	if err := f.serve(); err != nil {
 		return err
 	}
-	return f.configure(key)
+	return f.configure()
 }
 
 // publish makes the image and the repository.
@@ -79,20 +82,37 @@ func (f *fixture) publish() error {
 }
 
 func (f *fixture) serve() error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	f.host = "127.0.0.1"
+	if os.Getenv("BENCH_IN_NETWORK") != "" {
+		f.host = "0.0.0.0" // the address that clients see comes with the network
+	}
+	l, err := net.Listen("tcp", f.host+":0")
 	if err != nil {
 		return err
 	}
 	_, f.port, _ = net.SplitHostPort(l.Addr().String())
-	f.server = &http.Server{Handler: http.FileServer(http.Dir(f.storage))}
+	if f.host == "0.0.0.0" {
+		f.host = serverAddr
+	}
+	f.meter = &meter{next: http.FileServer(http.Dir(f.storage))}
+	f.server = &http.Server{Handler: f.meter}
 	go f.server.Serve(l)
 	return nil
 }
 
-func (f *fixture) configure(key string) error {
-	text := fmt.Sprintf("repositories:\n  %s:\n    servers: [\"http://127.0.0.1:%s/@fqrn@\"]\n    public_keys: [%q]\n    proxies: DIRECT\n"+
-		"images: {search: [%s]}\ncache: {dir: %q, limit: 20GB}\nsession: {idle: 20s}\n",
-		f.repo, f.port, key, f.repo, filepath.Join(f.dir, "cache"))
+// configText takes repository, host, port, key, repository, cache directory, idle time.
+const configText = `repositories:
+  %s:
+    servers: ["http://%s:%s/@fqrn@"]
+    public_keys: [%q]
+    proxies: DIRECT
+images: {search: [%s]}
+cache: {dir: %q, limit: 20GB}
+session: {idle: %s}
+`
+
+func (f *fixture) configure() error {
+	text := fmt.Sprintf(configText, f.repo, f.host, f.port, f.key, f.repo, filepath.Join(f.dir, "cache"), "20s")
 	path := filepath.Join(f.dir, "config.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		return err

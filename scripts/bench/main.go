@@ -19,9 +19,11 @@ type section struct {
 	run         func(*fixture) error
 }
 
+// sections in the order in which they run.
 var sections = []section{
 	{"start", "warm start of /bin/true in an image, against native, bwrap and other runtimes at hand", benchStart},
 	{"files", "a warm repository mount against the same tree on the local file system", benchFiles},
+	{"cold", "the first start on a node over a wide-area network", benchCold},
 	{"opens", "files that a warm exec opens before the command runs", benchOpens},
 }
 
@@ -43,7 +45,9 @@ func run(names []string) error {
 	}
 	defer f.close()
 	for _, s := range chosen {
-		fmt.Printf("\n== %s: %s\n", s.name, s.about)
+		if os.Getenv("BENCH_IN_NETWORK") == "" {
+			fmt.Printf("\n== %s: %s\n", s.name, s.about)
+		}
 		if err := s.run(f); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
