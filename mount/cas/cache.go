@@ -86,7 +86,7 @@ func (c *Cache) makeDirs() error {
 	if _, err := os.Stat(filepath.Join(c.cfg.Dir, "ff")); err == nil {
 		return c.mkdir(txnDir)
 	}
-	for _, name := range []string{quarantineDir, txnDir} {
+	for _, name := range []string{"", quarantineDir, txnDir} {
 		if err := c.mkdir(name); err != nil {
 			return err
 		}
@@ -108,7 +108,14 @@ func (c *Cache) mkdir(name string) error {
 	if c.cfg.Shared {
 		mode = 0o770
 	}
-	return os.MkdirAll(filepath.Join(c.cfg.Dir, name), mode)
+	path := filepath.Join(c.cfg.Dir, name)
+	if name == "" {
+		return os.MkdirAll(path, mode)
+	}
+	if err := os.Mkdir(path, mode); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 // mode returns the permissions of an object's file.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 
+	//lint:ignore SA1019 old as it is, repositories are made with it
 	"golang.org/x/crypto/ripemd160"
 	"golang.org/x/crypto/sha3"
 )
