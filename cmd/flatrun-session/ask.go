@@ -86,10 +86,24 @@ func umountAll(force bool) error {
 		}
 		if err := client.Quit(force); err != nil {
 			failed = append(failed, fmt.Errorf("session %s: %w", s.Key, err))
+		} else {
+			failed = append(failed, waitGone(s))
 		}
 		client.Close()
 	}
 	return errors.Join(failed...)
+}
+
+// waitGone returns when the socket of a session or mount that is ending has gone.
+func waitGone(s enter.Status) error {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		client, err := enter.Dial(s.Dir)
+		if err != nil {
+			return nil
+		}
+		client.Close()
+	}
+	return fmt.Errorf("%s: process %d does not end", s.Key, s.PID)
 }
 
 // umountHost returns when the server has gone.
@@ -97,14 +111,7 @@ func umountHost(s enter.Status, dir string) error {
 	if err := fusermount(dir); err != nil {
 		return err
 	}
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		client, err := enter.Dial(s.Dir)
-		if err != nil {
-			return nil
-		}
-		client.Close()
-	}
-	return fmt.Errorf("umount %s: its server (process %d) does not end", dir, s.PID)
+	return waitGone(s)
 }
 
 func fusermount(dir string) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -87,26 +88,46 @@ func (s *Session) read() (Reply, error) {
 	return reply, nil
 }
 
-func placeOf(reply Reply, err error) (Resolved, error) {
+func (s *Session) place(reply Reply, err error) (Resolved, error) {
 	if err != nil {
 		return Resolved{}, err
 	}
 	if reply.Resolved == nil {
 		return Resolved{}, errors.New("understand the session's answer: it names no place")
 	}
-	return *reply.Resolved, nil
+	return *reply.Resolved, s.show(*reply.Resolved)
+}
+
+// show makes sure that the repository is mounted in this process's namespace. A mount made between the copying of the tree
+// and its attachment here was not passed on: the kernel does not reach copies that are attached nowhere.
+func (s *Session) show(r Resolved) error {
+	if !s.joined || r.Host || isMountPoint(r.Source) {
+		return nil
+	}
+	if err := renewFD(int(s.Conn.Fd()), s.Dir); err != nil {
+		return fmt.Errorf("attach the session's repositories: %w", err)
+	}
+	if !isMountPoint(r.Source) {
+		return fmt.Errorf("repository %s does not show at %s; see flatrun status", r.FQRN, r.Source)
+	}
+	return nil
+}
+
+func isMountPoint(path string) bool {
+	var here, above unix.Stat_t
+	return unix.Stat(path, &here) == nil && unix.Stat(filepath.Dir(path), &above) == nil && here.Dev != above.Dev
 }
 
 func (s *Session) resolve(image string) (Resolved, error) {
 	if s.asked != "" && s.asked == image {
 		s.asked = ""
-		return placeOf(s.read())
+		return s.place(s.read())
 	}
-	return placeOf(s.call(Request{Op: "resolve", Name: image}))
+	return s.place(s.call(Request{Op: "resolve", Name: image}))
 }
 
 func (s *Session) mount(fqrn string) (Resolved, error) {
-	return placeOf(s.call(Request{Op: "mount", Name: fqrn}))
+	return s.place(s.call(Request{Op: "mount", Name: fqrn}))
 }
 
 func (s *Session) status() (Status, error) {

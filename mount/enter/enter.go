@@ -142,8 +142,9 @@ type Session struct {
 	Conn *os.File
 	Dir  string // session directory; repositories appear below Dir/cvmfs/FQRN in the mount namespace of a joined process
 
-	lines *bufio.Reader
-	asked string // image that the constructor asked for; the answer is the next line
+	lines  *bufio.Reader
+	asked  string // image that the constructor asked for; the answer is the next line
+	joined bool   // the process is inside
 }
 
 // Dial connects to the session in dir without joining it: for status and umount. ErrNoSession if none answers.

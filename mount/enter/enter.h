@@ -42,6 +42,7 @@ int enter_plain_directory(const char *image);
 /* session.c: where a session lives and how it is met. */
 int enter_session_dir(const char *config, char *out, size_t size);
 int enter_session_dial(const char *dir);
+int enter_session_renew(int conn, const char *dir);
 int enter_session_join(const char *dir, const char *image);
 
 /* namespaces.c */

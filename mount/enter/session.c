@@ -222,9 +222,31 @@ static int receive(int conn, int fds[2])
 	return 0;
 }
 
-int enter_session_join(const char *dir, const char *image)
+static int attach(int tree, const char *dir)
 {
 	char target[PATH_MAX + 8];
+
+	snprintf(target, sizeof target, "%s/cvmfs", dir);
+	return syscall(SYS_move_mount, tree, "", AT_FDCWD, target, MOVE_MOUNT_EMPTY_PATH);
+}
+
+/* Attaches a new copy of the tree over the one that there is. */
+int enter_session_renew(int conn, const char *dir)
+{
+	int fds[2];
+
+	if (ask(conn, NULL) || receive(conn, fds))
+		return -1;
+	int failed = attach(fds[1], dir);
+	int error = errno;
+	close(fds[0]);
+	close(fds[1]);
+	errno = error;
+	return failed;
+}
+
+int enter_session_join(const char *dir, const char *image)
+{
 	int fds[2];
 	int conn = enter_session_dial(dir);
 
@@ -238,12 +260,11 @@ int enter_session_join(const char *dir, const char *image)
 		return -1;
 	}
 	/* The caller's own mounts are copied, rather than the session's: a job may have a /tmp of its own. Only the tree of repositories comes from the session. */
-	snprintf(target, sizeof target, "%s/cvmfs", dir);
 	if (setns(fds[0], CLONE_NEWUSER))
 		enter_fail("enter the session's user namespace");
 	else if (unshare(CLONE_NEWNS))
 		enter_fail("create a mount namespace");
-	else if (syscall(SYS_move_mount, fds[1], "", AT_FDCWD, target, MOVE_MOUNT_EMPTY_PATH))
+	else if (attach(fds[1], dir))
 		enter_fail("attach the session's repositories");
 	close(fds[0]);
 	close(fds[1]);

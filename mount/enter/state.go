@@ -40,6 +40,7 @@ func current() State {
 	if s.Kind == Joined {
 		joined.once.Do(func() {
 			joined.session = newSession(int(c.conn), s.Dir)
+			joined.session.joined = true
 			if c.asked != 0 {
 				joined.session.asked = C.GoString(c.image)
 			}
@@ -52,7 +53,7 @@ func current() State {
 // constructorError points to what an admin can do where the kernel refused a user namespace: nothing else in flatrun works then.
 func constructorError(step string, errno syscall.Errno) error {
 	switch {
-	case strings.Contains(step, "user namespace") && (errno == syscall.EPERM || errno == syscall.ENOSPC || errno == syscall.EINVAL || errno == syscall.EUSERS):
+	case (strings.Contains(step, "user namespace") || strings.HasPrefix(step, "map the")) && (errno == syscall.EPERM || errno == syscall.ENOSPC || errno == syscall.EINVAL || errno == syscall.EUSERS):
 		return fmt.Errorf("%s: %w: this host does not let ordinary users have user namespaces, or has used them up (flatrun doctor tells more)", step, errno)
 	case errno == syscall.EAGAIN && strings.HasPrefix(step, "wait"):
 		return fmt.Errorf("%s: none came in 20 s (flatrun status tells more)", step)
@@ -119,6 +120,16 @@ func dialFD(dir string) int {
 	c := C.CString(dir)
 	defer C.free(unsafe.Pointer(c))
 	return int(C.enter_session_dial(c))
+}
+
+// renewFD asks on the connection for a new copy of the tree and attaches it.
+func renewFD(conn int, dir string) error {
+	c := C.CString(dir)
+	defer C.free(unsafe.Pointer(c))
+	if failed, err := C.enter_session_renew(C.int(conn), c); failed != 0 {
+		return err
+	}
+	return nil
 }
 
 // keepCapabilities puts all capabilities of this thread into its ambient set.

@@ -49,14 +49,17 @@ func podmanConfig(id unpacked.Digest) string {
 // maxNear is how many near matches a message has.
 const maxNear = 3
 
-// nearPath says what the missing path may have meant: its first missing element among its siblings.
+// nearPath says what the missing path may have meant: its first missing element among its siblings, with the rest behind
+// it where that exists.
 func (r *repositories) nearPath(ctx context.Context, fqrn, p string) string {
 	at, err := r.view(ctx, fqrn)
 	if err != nil {
 		return ""
 	}
-	dir := "/"
-	for _, name := range strings.Split(strings.TrimPrefix(p, "/"), "/") {
+	dir, rest := "/", strings.TrimPrefix(p, "/")
+	for rest != "" {
+		var name string
+		name, rest, _ = strings.Cut(rest, "/")
 		found, err := r.follow(ctx, fqrn, path.Join(dir, name))
 		if err == nil && found.where.FQRN == fqrn {
 			dir = found.where.InRepo
@@ -68,6 +71,11 @@ func (r *repositories) nearPath(ctx context.Context, fqrn, p string) string {
 		}
 		matches := near.Matches(name, names, maxNear)
 		for i, m := range matches {
+			if whole := path.Join(dir, m, rest); rest != "" {
+				if _, err := r.follow(ctx, fqrn, whole); err == nil {
+					m = path.Join(m, rest)
+				}
+			}
 			matches[i] = path.Join("/cvmfs", fqrn, dir, m)
 		}
 		return didYouMean(matches)

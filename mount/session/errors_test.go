@@ -44,6 +44,8 @@ func TestFailures(t *testing.T) {
 		{"/cvmfs/unknown.example.org/x", []string{"unknown.example.org", "not configured"}},
 		{"/cvmfs/tset.example.org/plain", []string{"tset.example.org", "did you mean", "test.example.org"}},
 		{"/cvmfs/test.example.org/plian/x", []string{"has no /plian/x", "did you mean /cvmfs/test.example.org/plain?"}},
+		{"/cvmfs/test.example.org/plian/bin", []string{"did you mean /cvmfs/test.example.org/plain/bin?"}},
+		{"debian:13", []string{"image debian:13 (registry.hub.docker.com/library/debian:13) is not in test.example.org; did you mean registry.hub.docker.com/library/debian:12"}},
 		{"/cvmfs/test.example.org/registry.example.org/library/tol:1.0", []string{"library/tool:1.0?"}},
 		{"/cvmfs/test.example.org/plain/bin/sh", []string{"is a file"}},
 		{"/cvmfs/test.example.org/plain/bin/sh/x", []string{"has no /plain/bin/sh/x"}},
@@ -53,7 +55,7 @@ func TestFailures(t *testing.T) {
 		{"/cvmfs/../x", []string{"image"}},
 		{"cvmfs://a b/x", []string{"image cvmfs://a b/x"}},
 		{"registry.example.org/library/toool:1.0", []string{"test.example.org", "did you mean registry.example.org/library/tool:1.0?"}},
-		{"nothing:like@it", []string{"image nothing:like@it"}},
+		{"nothing:like@it", []string{`image "nothing:like@it"`}},
 		{"/cvmfs/expired.example.org/plain", []string{"expired.example.org", "whitelist", "expired", "2020"}},
 		{"/cvmfs/strange.example.org/plain", []string{"strange.example.org", "whitelist", "signature"}},
 		{"/cvmfs/down.example.org/plain", []string{"down.example.org", "127.0.0.1"}},
@@ -70,6 +72,9 @@ func TestFailures(t *testing.T) {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %q, want %q in it", tt.image, err, want)
 			}
+		}
+		if first, rest, _ := strings.Cut(err.Error(), ": "); strings.HasPrefix(rest, first+": ") || strings.Count(err.Error(), "repository "+tt.image) > 1 {
+			t.Errorf("%s: says it twice: %q", tt.image, err)
 		}
 		if strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: more than one line: %q", tt.image, err)

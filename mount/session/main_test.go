@@ -2,6 +2,8 @@ package session_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,6 +59,12 @@ func play(role string) error {
 	state, err := enter.Ensure(context.Background(), plan, enter.StartOptions{Program: os.Getenv("SESSION_TEST_PROGRAM")})
 	if err != nil {
 		return err
+	}
+	if role == "renew" { // as if the tree had been copied before anything was mounted
+		if err := unix.Unmount(state.Session.Dir+"/cvmfs", unix.MNT_DETACH); err != nil {
+			return err
+		}
+		role = "report"
 	}
 	r, err := state.Session.Resolve(image)
 	if err != nil {
@@ -227,7 +235,11 @@ func (w *world) client(role, image string, rest ...string) *exec.Cmd {
 
 // find runs a client that reports.
 func (w *world) find(image string, files ...string) (found, error) {
-	out, err := w.client("report", image, files...).Output()
+	return w.findAs("report", image, files...)
+}
+
+func (w *world) findAs(role, image string, files ...string) (found, error) {
+	out, err := w.client(role, image, files...).Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		return found{}, errors.New(strings.TrimSpace(string(exit.Stderr)))
@@ -257,7 +269,11 @@ func imageTree() []repotest.File {
 		{Path: "/.flat/" + flatID[:2] + "/" + flatID + "/etc/motd", Content: "hello\n"},
 		{Path: "/.flat/" + flatID[:2] + "/" + flatID + "/big", Content: strings.Repeat("0123456789abcdef", 1<<14), Chunk: 1 << 16},
 		{Path: "/registry.example.org/library/tool:1.0", Kind: repotest.Link, Content: "../../.flat/" + flatID[:2] + "/" + flatID},
-		{Path: "/podmanStore/overlay-images/" + flatID + "/=c2hhMjU2Og==", Content: "another"},
+		{Path: podmanFile(flatID), Content: imageConfig},
+		{Path: "/.flat/" + scriptedID[:2] + "/" + scriptedID + "/.singularity.d/runscript", Content: "#!/bin/sh"},
+		{Path: podmanFile(scriptedID), Content: scriptedConfig},
+		{Path: "/.flat/" + forgedID[:2] + "/" + forgedID + "/file"},
+		{Path: podmanFile(forgedID), Content: imageConfig},
 		{Path: "/registry.hub.docker.com/library/debian:12", Kind: repotest.Link, Content: "../../plain"},
 		{Path: "/plain/bin/sh", Content: "#!", Perm: 0o755},
 		{Path: "/link", Kind: repotest.Link, Content: "registry.example.org/library"},
@@ -267,7 +283,20 @@ func imageTree() []repotest.File {
 	}
 }
 
-var flatID = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+// An image's id is the digest of its configuration; that of the forged image is not.
+const (
+	imageConfig    = `{"config":{"Cmd":["/bin/sh"]}}`
+	scriptedConfig = `{"config":{"Cmd":["/bin/false"]}}`
+)
+
+var flatID, scriptedID, forgedID = id(imageConfig), id(scriptedConfig), id("forged")
+
+func id(config string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(config))) }
+
+// podmanFile is where an image's configuration is kept.
+func podmanFile(id string) string {
+	return "/podmanStore/overlay-images/" + id + "/=" + base64.StdEncoding.EncodeToString([]byte("sha256:"+id))
+}
 
 // serve builds the image repository and serves it.
 func serve(t *testing.T) (*repotest.Repo, *repotest.Server, map[string]string) {

@@ -150,7 +150,7 @@ func (r *repositories) finish(ctx context.Context, image string, at imagePlace) 
 func (r *repositories) resolveName(ctx context.Context, image string) (enter.Resolved, error) {
 	ref, err := unpacked.ParseReference(image, r.settings.Images.DefaultRegistry)
 	if err != nil {
-		return enter.Resolved{}, fmt.Errorf("image %s: %w", image, err)
+		return enter.Resolved{}, err
 	}
 	search := r.searched()
 	if len(search) == 0 {
@@ -170,7 +170,11 @@ func (r *repositories) resolveName(ctx context.Context, image string) (enter.Res
 			}
 		}
 	}
-	text := fmt.Sprintf("image %s: no %s in %s%s", image, ref, strings.Join(search, ", "), r.nearName(ctx, search, ref))
+	full := ""
+	if s := ref.String(); s != image {
+		full = " (" + s + ")"
+	}
+	text := fmt.Sprintf("image %s%s is not in %s%s", image, full, strings.Join(search, ", "), r.nearName(ctx, search, ref))
 	if len(failures) > 0 {
 		return enter.Resolved{}, fmt.Errorf("%s; %w", text, errors.Join(failures...))
 	}

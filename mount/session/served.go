@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,7 +36,10 @@ type served struct {
 func openServed(ctx context.Context, settings *config.Repository, c caches, log *slog.Logger) (*served, error) {
 	v := &served{settings: settings, log: log.With("repository", settings.FQRN), checked: time.Now()}
 	if err := v.open(ctx, c); err != nil {
-		return nil, fmt.Errorf("repository %s: %w", settings.FQRN, err)
+		if prefix := "repository " + settings.FQRN; !strings.HasPrefix(err.Error(), prefix) { // as package repo says itself
+			err = fmt.Errorf("%s: %w", prefix, err)
+		}
+		return nil, err
 	}
 	return v, nil
 }

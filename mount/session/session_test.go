@@ -26,7 +26,7 @@ func TestRunFromNothing(t *testing.T) {
 		if f.Kind != enter.Joined || f.FQRN != "test.example.org" || f.Revision != 1 || f.Host || f.Session <= 0 {
 			t.Errorf("%s: %+v", image, f)
 		}
-		if flat := i < 3; flat && f.InRepo != "/.flat/e3/"+flatID || !flat && f.InRepo != "/plain" {
+		if flat := i < 3; flat && f.InRepo != "/.flat/"+flatID[:2]+"/"+flatID || !flat && f.InRepo != "/plain" {
 			t.Errorf("%s is at %s", image, f.InRepo)
 		}
 		if f.Path != f.Source+f.InRepo || f.Source != w.dir+"/cvmfs/test.example.org" {
@@ -41,6 +41,41 @@ func TestRunFromNothing(t *testing.T) {
 	}
 	if exists(w.dir + "/cvmfs/test.example.org") {
 		t.Error("the session's tree shows outside of its namespace")
+	}
+}
+
+// The configuration goes with a flat image that has no scripts of its own, if it is the one that the image's id names.
+func TestImageConfiguration(t *testing.T) {
+	needFUSE(t)
+	_, _, repos := serve(t)
+	w := newWorld(t, repos, "")
+	for image, want := range map[string]string{
+		"registry.example.org/library/tool:1.0": imageConfig, "sha256/" + flatID: "", "debian:12": "",
+		"/cvmfs/test.example.org/.flat/" + flatID[:2] + "/" + flatID:          imageConfig,
+		"/cvmfs/test.example.org/.flat/" + flatID[:2] + "/" + flatID + "/etc": "",
+		"/cvmfs/test.example.org/.flat/" + scriptedID[:2] + "/" + scriptedID:  "",
+		"/cvmfs/test.example.org/.flat/" + forgedID[:2] + "/" + forgedID:      "",
+	} {
+		f, err := w.find(image)
+		if strings.HasPrefix(image, "sha256/") {
+			if err == nil {
+				t.Errorf("%s was found at %s", image, f.Path)
+			}
+			continue
+		}
+		if err != nil || string(f.Config) != want {
+			t.Errorf("%s: configuration %q, %v; want %q", image, f.Config, err, want)
+		}
+	}
+}
+
+// A process that joined while the repository was being mounted has a copy of the tree that lacks it.
+func TestJoinDuringMount(t *testing.T) {
+	needFUSE(t)
+	_, _, repos := serve(t)
+	w := newWorld(t, repos, "")
+	if f, err := w.findAs("renew", "debian:12", "bin/sh"); err != nil || f.Content != "#!" {
+		t.Errorf("%+v, %v", f, err)
 	}
 }
 
