@@ -281,3 +281,29 @@ func TestHelpFits(t *testing.T) {
 		}
 	}
 }
+
+func TestCandidates(t *testing.T) {
+	cases := []struct{ words, want string }{
+		{"ex", "exec"},
+		{"-q ru", "run run-help"},
+		{"-c ", ""},
+		{"--config file sta", "status"},
+		{"exec --con", "--contain --containall"},
+		{"exec --bind ", ""},
+		{"exec --bind /x --writ", "--writable --writable-tmpfs"},
+		{"exec -c --pw", "--pwd"},
+		{"exec image --pw", ""},
+		{"exec image cm", ""},
+		{"config s", "show"},
+		{"nonsense ", ""},
+		{"--ver", "--verbose --version"},
+		{"exec --docker", ""},
+	}
+	for _, c := range cases {
+		p, _, _ := testProgram("flatrun")
+		words := strings.Split(c.words, " ")
+		if got := strings.Join(p.candidates(words[:len(words)-1], words[len(words)-1]), " "); got != c.want {
+			t.Errorf("%q: %q, want %q", c.words, got, c.want)
+		}
+	}
+}

@@ -115,7 +115,12 @@ func hostVerbs() []verb {
 		},
 		{name: "version", min: 0, max: 0, run: runVersion, short: "Print the version", examples: "{} version"},
 		{name: "help", min: 0, max: -1, run: func(p *program, _ *options, args []string) error { return p.help(args) }, operands: "[COMMAND]", short: "Show help on a command", examples: "{} help exec"},
-		{name: "completion", min: 1, max: 1, hidden: true, refuse: "completion scripts are not written yet"},
+		{
+			name: "completion", operands: "bash|zsh|fish", min: 1, max: 1, run: runCompletion,
+			short:    "Print a script that completes command lines",
+			examples: "source <({} completion bash)",
+		},
+		{name: "complete", operands: "-- WORD...", min: 0, max: -1, hidden: true, run: runComplete, short: "Print what a word may become"},
 		{name: "man", operands: "DIR", min: 1, max: 1, hidden: true, run: runMan, short: "Write the man pages into a directory", examples: "{} man /usr/local/share/man/man1"},
 	}
 }
