@@ -51,7 +51,7 @@ func Check(ctx context.Context, s Storage, o CheckOptions) (*Report, error) {
 	m := v.rev.Manifest()
 	c.report.Revision = m.Revision
 	c.objects, ctx = errgroup.WithContext(ctx)
-	c.objects.SetLimit(2 * runtime.GOMAXPROCS(0))
+	c.objects.SetLimit(max(2*runtime.GOMAXPROCS(0), parallel(s)))
 	err = c.all(ctx, m)
 	if werr := c.objects.Wait(); err == nil {
 		err = werr

@@ -8,7 +8,10 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/catalog"
@@ -72,7 +75,7 @@ func GC(ctx context.Context, s Storage, keys Keys, o Options, g GCOptions) (c Co
 		g.KeepTags = g.KeepFor
 	}
 	gc := &collector{ctx: ctx, tx: tx, o: g, log: log, manifest: *m, deleted: map[objectKey]bool{}}
-	if err := gc.run(); err != nil {
+	if err := errors.Join(gc.run(), gc.settle()); err != nil {
 		return gc.c, fmt.Errorf("collect garbage of %s: %w", m.Name, err)
 	}
 	gc.c.Manifest = &gc.manifest
@@ -91,7 +94,10 @@ type collector struct {
 	roots   map[cas.Hash]bool // their root catalogs
 	oldest  int64             // time of the oldest one
 	deleted map[objectKey]bool
-	c       Collected
+
+	deleting *errgroup.Group
+	mu       sync.Mutex // guards c and o.Deleted
+	c        Collected
 }
 
 func (gc *collector) run() error {
@@ -290,7 +296,7 @@ func (gc *collector) sweep() error {
 		}
 	}
 	gc.log.Refs = left
-	return nil
+	return gc.settle()
 }
 
 // condemn deletes a catalog's tree, the catalog last: until then it is the only
@@ -322,7 +328,20 @@ func (gc *collector) condemn(h cas.Hash, size int64, prefix string) error {
 	if err := gc.objects(cat, prefix, func(o cas.Object) (bool, error) { return true, gc.delete(o) }); err != nil {
 		return err
 	}
+	if err := gc.settle(); err != nil {
+		return err
+	}
 	return gc.delete(self)
+}
+
+// settle waits for the deletions under way.
+func (gc *collector) settle() error {
+	if gc.deleting == nil {
+		return nil
+	}
+	err := gc.deleting.Wait()
+	gc.deleting = nil
+	return err
 }
 
 // delete removes an object unless a kept revision has it.
@@ -332,7 +351,17 @@ func (gc *collector) delete(o cas.Object) error {
 		return nil
 	}
 	gc.deleted[k] = true
-	return gc.deleteFile(o.Name())
+	gc.later(func() error { return gc.deleteFile(o.Name()) })
+	return nil
+}
+
+// later runs fn beside others; settle returns its error.
+func (gc *collector) later(fn func() error) {
+	if gc.deleting == nil {
+		gc.deleting = &errgroup.Group{}
+		gc.deleting.SetLimit(parallel(gc.tx.storage))
+	}
+	gc.deleting.Go(fn)
 }
 
 func (gc *collector) deleteFile(name string) error {
@@ -340,11 +369,13 @@ func (gc *collector) deleteFile(name string) error {
 	if err != nil || !ok {
 		return err
 	}
+	gc.mu.Lock()
 	gc.c.Objects++
 	gc.c.Bytes += size
 	if gc.o.Deleted != nil {
 		gc.o.Deleted(name)
 	}
+	gc.mu.Unlock()
 	if gc.o.DryRun {
 		return nil
 	}
@@ -364,11 +395,9 @@ func (gc *collector) orphans() error {
 		if k, ok := parseName(f.Name); !f.Modified.Before(before) || ok && gc.kept.has(k) || !ok && !strings.HasPrefix(f.Name, "data/txn/") {
 			continue
 		}
-		if err := gc.deleteFile(f.Name); err != nil {
-			return err
-		}
+		gc.later(func() error { return gc.deleteFile(f.Name) })
 	}
-	return nil
+	return gc.settle()
 }
 
 // finish publishes the shortened reflog.

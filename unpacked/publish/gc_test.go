@@ -95,12 +95,11 @@ func TestGCKeepsHeadAndTags(t *testing.T) {
 
 // contentHash is the hash of the stored form of a small file.
 func (r *testRepo) contentHash(data string) cas.Hash {
-	c := newCompressor(objectStore{r.s, cas.SHA1, cas.Zlib})
-	b, err := c.deflate([]byte(data))
+	_, h, err := newCompressor(objectStore{r.s, cas.SHA1, cas.Zlib}).object([]byte(data), nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return cas.Sum(cas.SHA1, b)
+	return h
 }
 
 func TestGCOrphans(t *testing.T) {

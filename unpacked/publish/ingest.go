@@ -32,16 +32,18 @@ type IngestStats struct {
 }
 
 // ingester turns files into stored objects: whoever reads the files fills
-// buffers, as many workers as there are cores compress, hash and store them.
+// buffers, as many compressors as there are cores compress and hash them, and as
+// many workers as the storage takes at once store them.
 type ingester struct {
 	store objectStore
 	sizes ChunkSizes
 	stats *IngestStats
 
-	jobs  chan *job
-	small *semaphore.Weighted
-	large chan []byte // buffers for one chunk each; nil ones are not yet made
-	wg    sync.WaitGroup
+	jobs        chan *job
+	compressors chan *compressor
+	small       *semaphore.Weighted
+	large       chan []byte // buffers for one chunk each, see largeBuffer; nil ones are not yet made
+	wg          sync.WaitGroup
 
 	mu     sync.RWMutex // held for reading while a job is handed over
 	closed bool
@@ -67,16 +69,37 @@ func newIngester(store objectStore, sizes ChunkSizes, workers int, stats *Ingest
 		sizes = defaultChunks
 	}
 	in := &ingester{
-		store: store, sizes: sizes, stats: stats, jobs: make(chan *job, 4*workers),
-		small: semaphore.NewWeighted(inFlight), large: make(chan []byte, min(workers, 8)+2),
+		store: store, sizes: sizes, stats: stats, jobs: make(chan *job, 4*workers), compressors: make(chan *compressor, workers),
+		small: semaphore.NewWeighted(inFlight), large: make(chan []byte, min(workers, maxLarge)+2),
 	}
 	for range cap(in.large) {
 		in.large <- nil
 	}
 	for range workers {
+		in.compressors <- newCompressor(store)
+	}
+	for range max(2*workers, parallel(store.storage)) {
 		in.wg.Go(in.work)
 	}
 	return in
+}
+
+// maxLarge bounds the memory of machines with many cores.
+const maxLarge = 6
+
+// parallel is how many requests a storage is best sent at once: over a network
+// most of a request is waiting.
+func parallel(s Storage) int {
+	if p, ok := s.(interface{ Parallel() int }); ok {
+		return p.Parallel()
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// largeBuffer makes a buffer for a chunk, the piece read beyond it, and its
+// compressed form, which may be a little larger.
+func (in *ingester) largeBuffer() []byte {
+	return make([]byte, in.sizes.Max+pieceSize+in.sizes.Max+in.sizes.Max/1000+1024)
 }
 
 // close ends the workers when they have done what was handed to them.
@@ -89,18 +112,36 @@ func (in *ingester) close() {
 }
 
 func (in *ingester) work() {
-	c := newCompressor(in.store)
+	var out []byte // of small files
 	for j := range in.jobs {
 		in.stats.Objects.Add(1)
-		var stored int64
-		j.hash, stored, j.err = c.put(j.ctx, j.data, j.suffix)
-		if stored > 0 {
-			in.stats.Stored.Add(1)
-			in.stats.StoredBytes.Add(stored)
+		into := out
+		if j.large != nil {
+			into = j.large[in.sizes.Max+pieceSize:]
+		}
+		c := <-in.compressors
+		data, h, err := c.object(j.data, into)
+		in.compressors <- c
+		if j.large == nil {
+			out = data[:0]
+		}
+		j.hash, j.err = h, err
+		if err == nil {
+			j.err = in.put(j, data)
 		}
 		in.free(j)
 		close(j.done)
 	}
+}
+
+// put stores the object that a job became.
+func (in *ingester) put(j *job, data []byte) error {
+	stored, err := in.store.add(j.ctx, cas.Object{Hash: j.hash, Suffix: j.suffix}.Name(), bytes.NewReader(data), int64(len(data)))
+	if stored > 0 {
+		in.stats.Stored.Add(1)
+		in.stats.StoredBytes.Add(stored)
+	}
+	return err
 }
 
 // free gives a job's buffer back.
@@ -202,9 +243,9 @@ func (in *ingester) readLarge(ctx context.Context, p *Pending, r io.Reader) erro
 			return ctx.Err()
 		}
 		if buf == nil {
-			buf = make([]byte, in.sizes.Max+pieceSize)
+			buf = in.largeBuffer()
 		}
-		n, err := c.next(buf)
+		n, err := c.next(buf[:in.sizes.Max+pieceSize])
 		j := &job{data: buf[:n], large: buf}
 		if err != nil {
 			in.free(j)

@@ -20,44 +20,39 @@ type objectStore struct {
 	compression cas.Compression // of file contents; all else is zlib
 }
 
-// compressor makes objects out of bytes in memory. It is for one goroutine.
+// compressor makes objects out of bytes in memory. It is for one goroutine at a
+// time.
 type compressor struct {
 	store objectStore
-	out   bytes.Buffer
 	zlib  *zlib.Writer
 }
 
 func newCompressor(s objectStore) *compressor {
-	c := &compressor{store: s}
-	c.zlib = zlib.NewWriter(&c.out)
-	return c
+	return &compressor{store: s, zlib: zlib.NewWriter(io.Discard)}
 }
 
-// put stores data and returns its name, and the bytes it took in the storage:
-// 0 if the object was there already.
-func (c *compressor) put(ctx context.Context, data []byte, suffix cas.Suffix) (cas.Hash, int64, error) {
-	stored := data
+// object returns the stored form of data and its hash. The form lies in out if
+// it fits, or is data itself.
+func (c *compressor) object(data, out []byte) (stored []byte, h cas.Hash, err error) {
+	stored = data
 	if c.store.compression == cas.Zlib {
-		var err error
-		if stored, err = c.deflate(data); err != nil {
-			return cas.Hash{}, 0, err
+		if stored, err = c.deflate(data, out); err != nil {
+			return nil, cas.Hash{}, err
 		}
 	}
-	h := cas.Sum(c.store.algorithm, stored)
-	n, err := c.store.add(ctx, cas.Object{Hash: h, Suffix: suffix}.Name(), bytes.NewReader(stored), int64(len(stored)))
-	return h, n, err
+	return stored, cas.Sum(c.store.algorithm, stored), nil
 }
 
-func (c *compressor) deflate(data []byte) ([]byte, error) {
-	c.out.Reset()
-	c.zlib.Reset(&c.out)
+func (c *compressor) deflate(data, out []byte) ([]byte, error) {
+	b := bytes.NewBuffer(out[:0])
+	c.zlib.Reset(b)
 	if _, err := c.zlib.Write(data); err != nil {
 		return nil, err
 	}
 	if err := c.zlib.Close(); err != nil {
 		return nil, err
 	}
-	return c.out.Bytes(), nil
+	return b.Bytes(), nil
 }
 
 // add stores an object unless it is there. One of another size is the rest of a
@@ -111,6 +106,10 @@ func (s objectStore) putFile(ctx context.Context, f string, suffix cas.Suffix) (
 // putBytes stores a small object compressed: a certificate, the metainfo.
 func (s objectStore) putBytes(ctx context.Context, b []byte, suffix cas.Suffix) (cas.Hash, error) {
 	s.compression = cas.Zlib
-	h, _, err := newCompressor(s).put(ctx, b, suffix)
+	stored, h, err := newCompressor(s).object(b, nil)
+	if err != nil {
+		return h, err
+	}
+	_, err = s.add(ctx, cas.Object{Hash: h, Suffix: suffix}.Name(), bytes.NewReader(stored), int64(len(stored)))
 	return h, err
 }

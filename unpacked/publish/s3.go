@@ -88,6 +88,9 @@ func OpenS3(c S3Config) (*S3, error) {
 
 func (s *S3) String() string { return "s3://" + s.c.Bucket + "/" + s.c.Prefix }
 
+// Parallel is the number of requests that hide a store's latency.
+func (s *S3) Parallel() int { return 32 }
+
 func (s *S3) key(name string) string {
 	if s.c.Prefix == "" {
 		return name
