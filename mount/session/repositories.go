@@ -26,8 +26,9 @@ type repositories struct {
 	log      *slog.Logger
 	errors   *journal
 
-	mu    sync.Mutex
-	slots map[string]*slot
+	mu     sync.Mutex
+	slots  map[string]*slot
+	broken map[string]time.Time // mounts of the site that did not answer, and when
 }
 
 // slot is a repository that is mounted, or being mounted: those who want it meanwhile wait for the first.
@@ -42,7 +43,7 @@ func openRepositories(settings *config.Config, t *tree, log *slog.Logger, errors
 	if err != nil {
 		return nil, err
 	}
-	return &repositories{settings: settings, caches: c, tree: t, log: log, errors: errors, slots: map[string]*slot{}}, nil
+	return &repositories{settings: settings, caches: c, tree: t, log: log, errors: errors, slots: map[string]*slot{}, broken: map[string]time.Time{}}, nil
 }
 
 // place tells where the repository is mounted, and mounts it if it is not. The second answer is nil where the site has it
@@ -50,7 +51,7 @@ func openRepositories(settings *config.Config, t *tree, log *slog.Logger, errors
 func (r *repositories) place(ctx context.Context, fqrn string) (enter.Resolved, *served, error) {
 	settings, err := r.settings.Repository(fqrn)
 	ours := err == nil && (settings.Tag != "" || !settings.Native)
-	if dir := filepath.Join("/cvmfs", fqrn); !ours && hostMounted(fqrn) {
+	if dir := filepath.Join("/cvmfs", fqrn); !ours && r.hostMounted(fqrn) {
 		revision, _ := strconv.ParseUint(attribute(dir, "user.revision"), 10, 64)
 		return enter.Resolved{Path: dir, Source: dir, FQRN: fqrn, InRepo: "/", Revision: revision, Host: true}, nil, nil
 	}
@@ -177,20 +178,34 @@ func (r *repositories) status() []enter.MountStatus {
 	return all
 }
 
-// hostPatience is how long a mount of the site's own client may take to answer before it counts as broken.
-const hostPatience = 5 * time.Second
+const (
+	// hostPatience is how long a mount of the site's own client may take to answer before it counts as broken.
+	hostPatience = 5 * time.Second
+	// hostRest is how long a broken one is left alone.
+	hostRest = time.Minute
+)
 
-// hostMounted reports whether the site has the repository mounted and alive. A dead mount may block whoever touches it, so
-// that is done by somebody who need not come back.
-func hostMounted(fqrn string) bool {
+// hostMounted reports whether the site has the repository mounted and alive. A dead mount may block whoever touches it for
+// good, so that is done by somebody who need not come back.
+func (r *repositories) hostMounted(fqrn string) bool {
+	r.mu.Lock()
+	since, broken := r.broken[fqrn]
+	r.mu.Unlock()
+	if broken && time.Since(since) < hostRest {
+		return false
+	}
 	answer := make(chan bool, 1)
 	go func() { answer <- mountedBelow("/cvmfs", fqrn) }()
 	select {
 	case ok := <-answer:
 		return ok
 	case <-time.After(hostPatience):
-		return false
 	}
+	r.mu.Lock()
+	r.broken[fqrn] = time.Now()
+	r.mu.Unlock()
+	r.errors.add(fmt.Errorf("/cvmfs/%s does not answer for %s; it is not used for %s", fqrn, hostPatience, hostRest))
+	return false
 }
 
 // mountedBelow reports whether name is a mount point in dir and can be read. The final dot makes an automounter act.
