@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ func lookPath(command string, env []string) (string, error) {
 	var denied string
 	search := getenv(env, "PATH", DefaultPath)
 	for dir := range strings.SplitSeq(search, ":") {
-		file := path.Join(cmpString(dir, "."), command)
+		file := path.Join(cmp.Or(dir, "."), command)
 		if !strings.Contains(file, "/") {
 			file = "./" + file
 		}
@@ -55,13 +56,6 @@ func lookPath(command string, env []string) (string, error) {
 		return "", &CommandError{command, denied + " in the image is not executable", fs.ErrPermission}
 	}
 	return "", &CommandError{command, "no such command in the image (PATH is " + search + ")", fs.ErrNotExist}
-}
-
-func cmpString(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 // getenv returns the last value of a variable, as libc's users see it after duplicates were appended.

@@ -13,7 +13,8 @@ import (
 )
 
 // ReadHost gathers what Spec needs. Uid and gid are those outside of any user namespace (enter.State); so they are
-// given rather than asked for.
+// given rather than asked for. If there is an error, it is the working directory that cannot be told; everything else
+// is filled in, and the container starts in the home directory.
 //
 // The password database is read as a file: whoever is in another one (LDAP) is known by USER, HOME and SHELL, which
 // login and batch systems set; to ask a name service would cost more than the whole start.
@@ -31,11 +32,11 @@ func ReadHost(uid, gid int) (Host, error) {
 	if fields := accountLine("/etc/group", gid); len(fields) >= 3 {
 		h.Group = fields[0]
 	}
+	h.TTY = terminal()
 	var err error
 	if h.Cwd, err = os.Getwd(); err != nil { // $PWD if it is the same directory
 		return h, fmt.Errorf("working directory: %w", err)
 	}
-	h.TTY = terminal()
 	return h, nil
 }
 

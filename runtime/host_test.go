@@ -29,3 +29,19 @@ func TestReadHost(t *testing.T) {
 		t.Errorf("%+v", h)
 	}
 }
+
+func TestReadHostWithoutDirectory(t *testing.T) {
+	dir := t.TempDir() + "/gone"
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	t.Setenv("PWD", "/elsewhere")
+	t.Setenv("HOME", "/home/ann")
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if h, err := ReadHost(os.Getuid(), os.Getgid()); err == nil || h.Cwd != "" || h.Home != "/home/ann" {
+		t.Errorf("%+v, %v", h, err)
+	}
+}

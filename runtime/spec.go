@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -95,9 +96,7 @@ func process(req Request, host Host) *specs.Process {
 	if req.Namespaces.Fakeroot {
 		p.User.UID, p.User.GID = 0, 0
 	}
-	if p.Cwd == "" {
-		p.Cwd = host.Cwd
-	}
+	p.Cwd = cmp.Or(p.Cwd, host.Cwd, homeTarget(req, host))
 	if !path.IsAbs(p.Cwd) {
 		p.Cwd = "/"
 	}
@@ -141,11 +140,6 @@ func namespaces(req Request, host Host) *specs.Linux {
 		}
 	}
 	return l
-}
-
-// has reports whether the specification has a namespace of its own of this kind.
-func has(spec *specs.Spec, kind specs.LinuxNamespaceType) bool {
-	return spec.Linux != nil && slices.ContainsFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
 }
 
 // homeTarget is the home directory inside, "" if there is none to speak of.

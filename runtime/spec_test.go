@@ -43,6 +43,7 @@ func TestSpec(t *testing.T) {
 			Sites: []Bind{{Source: "/eos", Optional: true, Weak: true, Origin: "/etc/flatrun/config.yaml:3"}}}, ann},
 		{"net", Request{Namespaces: Namespaces{Net: true, Cgroup: true}, Files: []File{{"/etc/resolv.conf", "nameserver 192.0.2.1\n"}}, Umask: ptr(uint32(0o22)), Rlimits: []specs.POSIXRlimit{rlimit("RLIMIT_CORE", 0)}}, ann},
 		{"nobody", Request{Seccomp: Seccomp{Off: true}, Privileges: Privileges{Keep: true, AllowSetuid: true}}, Host{UID: 4711, GID: 4712, Home: "/", Cwd: "/usr"}},
+		{"lost", Request{NoMount: []string{"dev", "tmp", "bind-paths"}}, Host{UID: 1001, GID: 100, Home: "/home/ann"}}, // without a working directory
 		{"no-mount", Request{NoMount: []string{"proc", "sys", "dev", "cvmfs", "/tmp", "/etc/hosts", "passwd", "group"}, CVMFS: []string{"/cvmfs"}}, ann},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

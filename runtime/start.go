@@ -73,10 +73,13 @@ func build(spec *specs.Spec, log *slog.Logger) error {
 		}
 	}
 	tree, err := vfs.Build(root, list)
-	if err != nil {
-		return err
+	if err == nil {
+		err = tree.Enter()
 	}
-	return tree.Enter()
+	if errors.Is(err, unix.ENOSYS) {
+		return fmt.Errorf("%w: Linux 5.12 or newer is needed (see flatrun doctor)", err)
+	}
+	return err
 }
 
 // enterDirectory goes to the working directory, else home, else /, where Enter has left the process.

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -69,7 +70,7 @@ func (t *Tree) layer(dir, name string, attr uint64) error {
 	}
 	defer unix.Close(tree)
 	if ok, err := isDir(tree); err != nil || !ok {
-		return cmpErr(err, errNotDir)
+		return cmp.Or(err, errNotDir)
 	}
 	if err := restrict(tree, attr); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -56,7 +57,7 @@ func (t *Tree) layRoot() (err error) {
 		return fmt.Errorf("image %s: %w", t.root.Name, err)
 	}
 	if dir, err := isDir(image); err != nil || !dir {
-		return fmt.Errorf("image %s: %w", t.root.Name, cmpErr(err, errNotDir))
+		return fmt.Errorf("image %s: %w", t.root.Name, cmp.Or(err, errNotDir))
 	}
 	attr := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
 	if !t.root.Writable {
@@ -93,14 +94,6 @@ func (t *Tree) layRoot() (err error) {
 		return t.layOver()
 	}
 	return nil
-}
-
-// cmpErr returns the first error, or the second if it is nil.
-func cmpErr(err, other error) error {
-	if err != nil {
-		return err
-	}
-	return other
 }
 
 // name gives a new name in the stage.
