@@ -37,7 +37,29 @@ func MountDirect(name string) (fuseFD, mountFD int, err error) {
 		unix.Close(dev)
 		return -1, -1, fmt.Errorf("mount %s: %w", name, err)
 	}
+	if again, err := unix.FcntlInt(uintptr(mnt), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+		go refusePoll(again)
+	}
 	return dev, mnt, nil
+}
+
+// unpollable is a file that the server of go-fuse invents: it answers ENOSYS to POLL of it.
+const unpollable = ".go-fuse-epoll-hack"
+
+// refusePoll makes the kernel take note that the file system knows no POLL, and takes the root's descriptor over. It waits
+// for the server, and is the first to be served.
+//
+// The Go runtime adds files that os.Open opens to its poller, by a system call during which it neither starts another thread
+// nor collects garbage. Were that call to wait for a POLL request that the same process has to answer, the process could
+// stop for good. Once refused, POLL is never sent again.
+func refusePoll(root int) {
+	defer unix.Close(root)
+	fd, err := unix.Openat(root, unpollable, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return // the mount is gone before it was served
+	}
+	defer unix.Close(fd)
+	unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 }
 
 func newMount(dev int, name string) (int, error) {

@@ -21,8 +21,12 @@ import (
 // TestUpdatesUnderReaders publishes revisions while readers walk: each file they read is whole and of one revision, and
 // once the last revision is there, all is as published.
 func TestUpdatesUnderReaders(t *testing.T) {
+	dirs, readerCount, last := 4, 2, 4
+	if raceEnabled {
+		dirs, last = 2, 2
+	}
 	tree := func(rev int) (files []repotest.File) {
-		for d := range 4 {
+		for d := range dirs {
 			dir := fmt.Sprintf("/dir%d", d)
 			files = append(files, repotest.File{Path: dir, Kind: repotest.Dir, Nested: d%2 == 0})
 			for f := range 10 {
@@ -45,7 +49,7 @@ func TestUpdatesUnderReaders(t *testing.T) {
 	m := mountConfig(t, r.Config(t), nil)
 	ctx, stop := context.WithCancel(t.Context())
 	var readers sync.WaitGroup
-	for range 2 {
+	for range readerCount {
 		readers.Go(func() {
 			for ctx.Err() == nil {
 				if err := readAll(m.dir); err != nil {
@@ -55,7 +59,6 @@ func TestUpdatesUnderReaders(t *testing.T) {
 			}
 		})
 	}
-	const last = 4
 	for rev := range last {
 		r.Publish(t, repotest.Rev{Tree: tree(rev + 1)})
 		m.follow(t)

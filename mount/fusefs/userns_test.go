@@ -66,6 +66,15 @@ func serveInside(t *testing.T, cfg repo.Config, dir string) *FS {
 		t.Fatal(err)
 	}
 	unix.Close(mnt)
+	// MountDirect does this too, but this test may be faster.
+	root, err := unix.Open(dir, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusePoll(root)
+	if _, err := unix.Getxattr(dir+"/"+unpollable, "user.x", nil); err != unix.ENODATA {
+		t.Errorf("the server does not know %s any more: %v", unpollable, err)
+	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, 0); err != nil {
 			t.Error(err)

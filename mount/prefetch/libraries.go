@@ -13,8 +13,6 @@ import (
 	"github.com/flatrun/flatrun/mount/cas"
 )
 
-var errLoop = errors.New("too many symbolic links")
-
 // program looks at a file that is read for the first time: if it is a program or library, what it needs is fetched.
 func (p *Prefetcher) program(name string, o cas.Object) {
 	root, ok := p.root(name)
@@ -33,6 +31,41 @@ func (p *Prefetcher) program(name string, o cas.Object) {
 	p.add(job{o, func(f *os.File) { p.needs(root, name, f, 0) }})
 }
 
+// Start tells that a program of the image with its root at that path of the repository is about to be run. Its name is a path
+// in the image; it and what every program reads is fetched.
+func (p *Prefetcher) Start(root, program string) {
+	p.AddRoot(root)
+	if p.cfg.NoLibraries {
+		return
+	}
+	p.need(root, program, 0)
+	for _, name := range common {
+		p.need(root, name, 1)
+	}
+}
+
+// common is what nearly every program that starts reads: the loader, the C library, and what that looks up. Absent files
+// cost a look into the catalog, which is here.
+var common = []string{
+	"/etc/ld.so.cache", "/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-x86_64.so.1",
+	"/lib/x86_64-linux-gnu/libc.so.6", "/lib/aarch64-linux-gnu/libc.so.6", "/lib64/libc.so.6",
+	"/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/etc/localtime", "/usr/lib/locale/C.utf8/LC_CTYPE",
+	"/usr/lib/x86_64-linux-gnu/gconv/gconv-modules.cache", "/usr/lib64/gconv/gconv-modules.cache",
+}
+
+// python fetches the modules that every Python reads before its first line: name is the interpreter's path in the image.
+func (p *Prefetcher) python(root, name string) {
+	version := path.Base(name)
+	if !strings.HasPrefix(version, "python3.") || p.cfg.NoSiblings {
+		return
+	}
+	library := root + path.Join(path.Dir(name), "../lib", version)
+	for _, dir := range []string{library + "/encodings/" + cacheDir, library + "/" + cacheDir} {
+		p.fetchSmallest(p.files(dir, ".pyc", maxModule), maxDirectory)
+	}
+	p.subpackages(library, library+"/"+cacheDir, ".pyc", maxSubpackage/4)
+}
+
 const (
 	maxDepth  = 8  // of libraries that need libraries
 	maxNeeded = 64 // libraries of one program
@@ -47,7 +80,7 @@ func (p *Prefetcher) needs(root, name string, f io.ReaderAt, depth int) {
 	}
 	if n.interpreter != "" {
 		p.need(root, n.interpreter, depth)
-		p.need(root, "/etc/ld.so.cache", depth)
+		p.python(root, strings.TrimPrefix(name, root))
 	}
 	dirs := n.directories(strings.TrimPrefix(dirOf(name), root))
 	for _, library := range n.libraries {

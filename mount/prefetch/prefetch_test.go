@@ -161,7 +161,7 @@ func TestReadAhead(t *testing.T) {
 }
 
 func TestSiblings(t *testing.T) {
-	big := strings.Repeat("x", maxSibling+1)
+	big := strings.Repeat("x", maxModule+1)
 	tree := []repotest.File{
 		{Path: "/p/pkg/__pycache__/__init__.cpython-311.pyc", Content: "i"}, {Path: "/p/pkg/__pycache__/a.cpython-311.pyc", Content: "a"},
 		{Path: "/p/pkg/__pycache__/data.pyc", Content: big}, {Path: "/p/pkg/__pycache__/readme.txt", Content: "r"}, {Path: "/p/pkg/a.py", Content: "source"},
@@ -178,6 +178,30 @@ func TestSiblings(t *testing.T) {
 		f := newFixture(t, tree, nil)
 		f.read(all[0], 0)
 		f.want(all, all[0], all[1])
+	})
+	t.Run("a package of packages", func(t *testing.T) {
+		big := strings.Repeat("x", maxModule)
+		tree := []repotest.File{{Path: "/q/__pycache__/__init__.pyc", Content: "q"}, {Path: "/q/fast.so", Content: "so"}, {Path: "/q/huge.so", Content: strings.Repeat("s", maxExtension+1)},
+			{Path: "/q/small/__pycache__/__init__.pyc", Content: "s"}, {Path: "/q/small/__pycache__/m.pyc", Content: "m"},
+			{Path: "/q/large/__pycache__/__init__.pyc", Content: "l"}, {Path: "/q/large/__pycache__/m1.pyc", Content: big}, {Path: "/q/large/__pycache__/m2.pyc", Content: "2" + big[1:]},
+			{Path: "/q/data/__pycache__/m.pyc", Content: "d"}}
+		var all []string
+		for _, f := range tree {
+			all = append(all, f.Path)
+		}
+		f := newFixture(t, tree, nil)
+		f.read(all[0], 0)
+		f.want(all, all[0], all[1], all[3], all[4], all[5])
+	})
+	t.Run("a Python about to start", func(t *testing.T) {
+		program, _, _ := systemProgram(t, "/img")
+		i := slices.IndexFunc(program, func(f repotest.File) bool { return f.Path == "/img/usr/bin/sh" })
+		tree := []repotest.File{{Path: "/img/usr/bin/python3", Kind: repotest.Link, Content: "python3.11"}, {Path: "/img/usr/bin/python3.11", Content: program[i].Content},
+			{Path: "/img/usr/lib/python3.11/__pycache__/os.pyc", Content: "os"}, {Path: "/img/usr/lib/python3.11/encodings/__pycache__/utf_8.pyc", Content: "u"}}
+		all := []string{tree[1].Path, tree[2].Path, tree[3].Path}
+		f := newFixture(t, tree, nil)
+		f.Start("/img", "/usr/bin/python3")
+		f.want(all, all...)
 	})
 	t.Run("a directory of modules", func(t *testing.T) {
 		f := newFixture(t, tree, nil)
@@ -225,11 +249,12 @@ func systemProgram(t *testing.T, root string) (tree []repotest.File, program str
 	}
 	// As in a merged /usr: lib is a link, and so is each library's short name.
 	tree = append(tree, repotest.File{Path: root + "/usr/bin/sh", Content: file(sh), Perm: 0o755},
-		repotest.File{Path: root + "/lib", Kind: repotest.Link, Content: "usr/lib"}, repotest.File{Path: root + "/lib64", Kind: repotest.Link, Content: "/usr/lib64"},
+		repotest.File{Path: root + "/lib", Kind: repotest.Link, Content: "usr/lib"},
+		repotest.File{Path: root + "/bin", Kind: repotest.Link, Content: "usr/bin"}, repotest.File{Path: root + "/lib64", Kind: repotest.Link, Content: "/usr/lib64"},
 		repotest.File{Path: root + "/etc/ld.so.cache", Content: "cache"})
 	loader := root + "/usr" + n.interpreter
 	tree = append(tree, repotest.File{Path: loader, Content: file(n.interpreter)})
-	needs = append(needs, root+"/etc/ld.so.cache", loader)
+	needs = append(needs, loader)
 	for _, library := range n.libraries {
 		var where string
 		for _, dir := range n.directories("/usr/bin") {
@@ -257,6 +282,11 @@ func TestLibraries(t *testing.T) {
 		f.want(needs)
 		f.read(program, 0)
 		f.want(needs, needs...)
+	})
+	t.Run("that is about to start", func(t *testing.T) {
+		f := newFixture(t, tree, nil)
+		f.Start("/images/one", "/bin/sh")
+		f.want(append(needs, program, "/images/one/etc/ld.so.cache"), append(needs, program, "/images/one/etc/ld.so.cache")...)
 	})
 	t.Run("outside of any image", func(t *testing.T) {
 		f := newFixture(t, tree, nil)

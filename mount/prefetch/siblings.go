@@ -1,8 +1,11 @@
 package prefetch
 
 import (
-	"context"
+	"cmp"
+	"errors"
+	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/flatrun/flatrun/mount/cas"
@@ -20,8 +23,10 @@ const (
 	// first module is read, and a plain directory when some were.
 	plainReads = 4
 
-	maxSibling  = 256 << 10 // bytes of one module; larger ones are data or are better waited for
-	maxSiblings = 2 << 20   // bytes of one directory
+	maxModule     = 256 << 10 // bytes of one module; larger ones are data or are better waited for
+	maxExtension  = 1 << 20   // bytes of one extension module
+	maxDirectory  = 6 << 20   // bytes of one directory, about a third of it on the wire
+	maxSubpackage = 512 << 10 // bytes of the modules of a package within the one that is imported
 )
 
 // sibling fetches the modules beside one that is imported.
@@ -41,98 +46,125 @@ func (p *Prefetcher) sibling(name string) {
 		g.dirs[dir] = s
 	}
 	s.reads++
-	need := plainReads
-	if strings.HasPrefix(path.Base(name), "__init__.") {
-		need = 1
-	}
-	if s.done || s.reads < need {
+	isPackage := strings.HasPrefix(path.Base(name), "__init__.")
+	if s.done || s.reads < plainReads && !isPackage {
 		return
 	}
 	s.done = true
-	p.directory(dir, suffix)
+	if suffix == ".so" {
+		p.fetchSmallest(p.files(dir, ".so", maxExtension), maxDirectory)
+		return
+	}
+	p.fetchSmallest(p.files(dir, suffix, maxModule), maxDirectory)
+	if isPackage {
+		p.wholePackage(dir, suffix)
+	}
 }
 
-// directory fetches the files of a directory that have the suffix.
-func (p *Prefetcher) directory(dir, suffix string) {
+// wholePackage fetches what else an imported package is likely to need: its extension modules with their libraries, and the
+// packages within it if they are small. The modules themselves are in dir, the package's own directory or its __pycache__.
+func (p *Prefetcher) wholePackage(dir, suffix string) {
+	home := strings.TrimSuffix(dir, "/"+cacheDir)
+	root, inImage := p.root(home)
+	extensions := p.files(home, ".so", maxExtension)
+	slices.SortFunc(extensions, bySize)
+	for _, f := range extensions {
+		var then func(*os.File)
+		if inImage && !p.cfg.NoLibraries {
+			then = func(file *os.File) { p.needs(root, f.path, file, 1) }
+		}
+		p.add(job{f.objects[0], then})
+	}
+	p.subpackages(home, dir, suffix, maxSubpackage)
+}
+
+// subpackages fetches the packages within the one at home whose modules have at most so many bytes, and of larger ones what
+// says that they are packages.
+func (p *Prefetcher) subpackages(home, dir, suffix string, limit int64) {
+	for _, sub := range p.subdirectories(home) {
+		if strings.HasSuffix(dir, cacheDir) {
+			sub += "/" + cacheDir
+		}
+		modules := p.files(sub, suffix, maxModule)
+		total := int64(0)
+		for _, f := range modules {
+			total += f.size
+		}
+		switch first := slices.IndexFunc(modules, func(f file) bool { return strings.HasPrefix(path.Base(f.path), "__init__.") }); {
+		case first < 0: // no package
+		case total <= limit:
+			p.fetchSmallest(modules, limit)
+		default:
+			p.Fetch(modules[first].objects...)
+		}
+	}
+}
+
+// cacheDir is where Python keeps compiled modules, below the directory of their sources.
+const cacheDir = "__pycache__"
+
+// file is a regular file that may be worth fetching.
+type file struct {
+	path    string
+	size    int64
+	objects []cas.Object
+}
+
+func bySize(a, b file) int { return cmp.Compare(a.size, b.size) }
+
+// fetchSmallest fetches files, small ones first: they are the ones for which waiting costs more than their bytes.
+func (p *Prefetcher) fetchSmallest(files []file, limit int64) {
+	slices.SortFunc(files, bySize)
+	for _, f := range files {
+		if limit -= f.size; limit < 0 {
+			return
+		}
+		p.Fetch(f.objects...)
+	}
+}
+
+// maxEntries bounds how much of a directory a guess looks at.
+const maxEntries = 2000
+
+var errEnough = errors.New("enough")
+
+// list visits the entries of a directory; a directory that cannot be read has none.
+func (p *Prefetcher) list(dir string, visit func(repo.Node)) {
 	rev := p.cfg.Revision()
 	d, err := rev.Lookup(p.ctx, dir)
 	if err != nil {
 		return
 	}
-	var found []cas.Object
-	total := int64(0)
-	err = rev.List(p.ctx, d, func(n repo.Node) error {
-		if path.Ext(n.Entry.Name) != suffix || !n.Entry.IsRegular() || n.Entry.Size > maxSibling || total+n.Entry.Size > maxSiblings {
-			return p.ctx.Err()
+	seen := 0
+	rev.List(p.ctx, d, func(n repo.Node) error {
+		if seen++; seen > maxEntries || p.ctx.Err() != nil {
+			return errEnough
 		}
-		objects, err := rev.Objects(n)
-		if err != nil {
-			return nil // a bad entry is none of a guess's business
-		}
-		total += n.Entry.Size
-		found = append(found, objects...)
+		visit(n)
 		return nil
 	})
-	if err == nil {
-		p.Fetch(found...)
-	}
 }
 
-// open finds a regular file's first object by its path inside the image at root, following links as the kernel would for a
-// process whose root it is.
-func (p *Prefetcher) open(root, name string) (where string, o cas.Object, ok bool) {
+// files are the regular files of a directory that have the suffix and at most so many bytes.
+func (p *Prefetcher) files(dir, suffix string, limit int64) (all []file) {
 	rev := p.cfg.Revision()
-	n, err := resolve(p.ctx, rev, root, name)
-	if err != nil || !n.Entry.IsRegular() {
-		return "", cas.Object{}, false
-	}
-	objects, err := rev.Objects(n)
-	if err != nil || len(objects) == 0 {
-		return "", cas.Object{}, false
-	}
-	return n.Path, objects[0], true
+	p.list(dir, func(n repo.Node) {
+		if path.Ext(n.Entry.Name) != suffix || !n.Entry.IsRegular() || n.Entry.Size > limit {
+			return
+		}
+		// A bad entry is none of a guess's business.
+		if objects, err := rev.Objects(n); err == nil && len(objects) > 0 {
+			all = append(all, file{n.Path, n.Entry.Size, objects})
+		}
+	})
+	return all
 }
 
-// maxLinks is the kernel's bound on the links of one path.
-const maxLinks = 40
-
-// resolve walks the path name inside root.
-func resolve(ctx context.Context, rev *repo.Revision, root, name string) (repo.Node, error) {
-	at, err := rev.Lookup(ctx, root)
-	if err != nil {
-		return repo.Node{}, err
-	}
-	top, links := at, 0
-	rest := strings.Split(name, "/")
-	stack := []repo.Node{at} // for ".."
-	for len(rest) > 0 {
-		part := rest[0]
-		rest = rest[1:]
-		switch part {
-		case "", ".":
-			continue
-		case "..":
-			if len(stack) > 1 {
-				stack = stack[:len(stack)-1]
-			}
-			continue
+func (p *Prefetcher) subdirectories(dir string) (all []string) {
+	p.list(dir, func(n repo.Node) {
+		if n.Entry.IsDir() && n.Entry.Name != cacheDir {
+			all = append(all, n.Path)
 		}
-		n, err := rev.Child(ctx, stack[len(stack)-1], part)
-		if err != nil {
-			return repo.Node{}, err
-		}
-		if !n.Entry.IsSymlink() {
-			stack = append(stack, n)
-			continue
-		}
-		if links++; links > maxLinks {
-			return repo.Node{}, errLoop
-		}
-		target := rev.Readlink(n)
-		if strings.HasPrefix(target, "/") {
-			stack = []repo.Node{top}
-		}
-		rest = append(strings.Split(target, "/"), rest...)
-	}
-	return stack[len(stack)-1], nil
+	})
+	return all
 }
