@@ -1,8 +1,12 @@
 package session
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/config"
@@ -17,19 +21,46 @@ type caches struct {
 }
 
 func openCaches(settings *config.Config, log *slog.Logger) (caches, error) {
-	c := caches{limit: int64(settings.Cache.Limit)}
+	s := settings.Cache
+	c := caches{limit: int64(s.Limit)}
 	var err error
-	if c.main, err = cas.OpenCache(cas.CacheConfig{Dir: settings.Cache.Dir, Limit: c.limit, Log: log}); err != nil {
+	if c.main, err = cas.OpenCache(cas.CacheConfig{Dir: s.Dir, Limit: c.limit, Shared: s.Shared, Log: log}); err != nil {
 		return c, fmt.Errorf("cache: %w", err)
 	}
-	if settings.Cache.Lower != "" {
-		lower, err := cas.OpenCache(cas.CacheConfig{Dir: settings.Cache.Lower, ReadOnly: true, Log: log})
+	var lower tiers
+	for _, dir := range s.Lower {
+		tier, err := cas.OpenCache(cas.CacheConfig{Dir: dir, ReadOnly: true, Log: log})
 		if err != nil {
 			return c, fmt.Errorf("lower cache: %w", err)
 		}
-		c.lower = lower.Store()
+		lower = append(lower, tier.Store())
+	}
+	if len(lower) > 0 {
+		c.lower = lower
 	}
 	return c, nil
+}
+
+// tiers are caches asked one after the other.
+type tiers []cas.Store
+
+// Open implements cas.Store. What is wrong with one tier must not keep the others, or the network, from being asked: the
+// error matches fs.ErrNotExist only if all have said that.
+func (t tiers) Open(ctx context.Context, o cas.Object) (*os.File, error) {
+	var failed []error
+	for _, tier := range t {
+		f, err := tier.Open(ctx, o)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			failed = append(failed, err)
+		}
+	}
+	if len(failed) > 0 {
+		return nil, errors.Join(failed...)
+	}
+	return nil, fs.ErrNotExist
 }
 
 // usage is what df shows.
