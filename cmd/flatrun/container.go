@@ -64,7 +64,8 @@ func (p *program) runContainer(o *options, action, arg string, args []string) er
 	}
 	var err error
 	if c.host, err = runtime.ReadHost(c.state.UID, c.state.GID); err != nil {
-		return err
+		p.log.warnf("can't determine current working directory: %s", err)
+		c.host.Cwd = "/"
 	}
 	request, err := c.request()
 	if err != nil {

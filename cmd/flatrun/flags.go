@@ -65,7 +65,7 @@ type inspectOptions struct {
 // globalFlags stand before the verb.
 func globalFlags(p *program, g *global) []flag {
 	return []flag{
-		{name: "config", short: "c", value: &p.config, twins: []string{"CONFIG", "CONFIG_FILE"}, arg: "file", help: "read this configuration file instead of the site's"},
+		{name: "config", short: "c", value: &p.config, arg: "file", help: "read this configuration file instead of the site's (or FLATRUN_CONFIG)"},
 		{name: "debug", short: "d", value: &g.debug, twins: []string{"DEBUG"}, help: "print debugging information (highest verbosity)"},
 		{name: "nocolor", value: &g.noColor, twins: []string{"NOCOLOR"}, help: "print without color output (default False)"},
 		{name: "quiet", short: "q", value: &g.quiet, twins: []string{"QUIET"}, help: "suppress normal output"},

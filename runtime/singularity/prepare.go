@@ -187,7 +187,11 @@ func (e *evaluation) source(scripts []string) error {
 				return err
 			}
 		}
-		if err := s.source(envDir + "/" + name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		switch err := s.source(envDir + "/" + name); {
+		case err == nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, errIsDirectory):
+		case errors.Is(err, fs.ErrPermission):
+			e.settings.Log.Warn(fmt.Sprintf("Environment script %s of the image is not readable", name))
+		default:
 			return e.explain(name, err)
 		}
 		var err error

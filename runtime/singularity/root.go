@@ -3,7 +3,6 @@ package singularity
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -68,26 +67,29 @@ func below(name, dir string) (rest string, ok bool) {
 }
 
 // open opens a path of the container. Links are followed as inside: an absolute
-// one starts at the image's root, and none leads out of it.
-func (r *Root) open(name string, flags int) (*os.File, error) {
+// one starts at the image's root, and none leads out of it. The descriptor is
+// bare, as package os would start its poller for it: four system calls and a
+// thread that this program has no other use for.
+func (r *Root) open(name string, flags int) (fd int, err error) {
 	name = path.Clean("/" + name)
 	host, covered, err := r.covered(name)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		return -1, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
+	dir, how := int(r.dir.Fd()), unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	file := "." + name
 	if covered {
-		return os.OpenFile(host, flags, 0)
+		dir, file, how.Resolve = unix.AT_FDCWD, host, 0
 	}
-	how := &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
 	for {
-		fd, err := unix.Openat2(int(r.dir.Fd()), "."+name, how)
+		fd, err = unix.Openat2(dir, file, &how)
 		switch err {
 		case nil:
-			return os.NewFile(uintptr(fd), name), nil
+			return fd, nil
 		case unix.EINTR, unix.EAGAIN: // EAGAIN: something was renamed meanwhile
 			continue
 		}
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		return -1, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 }
 
@@ -96,23 +98,26 @@ const maxScript = 1 << 20
 
 // readFile returns a file's content.
 func (r *Root) readFile(name string) ([]byte, error) {
-	f, err := r.open(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	fd, err := r.open(name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer unix.Close(fd)
 	data := make([]byte, 0, 4096)
 	for {
-		n, err := f.Read(data[len(data):cap(data)])
-		data = data[:len(data)+n]
+		n, err := unix.Read(fd, data[len(data):cap(data)])
 		switch {
-		case err == io.EOF:
-			return data, nil
+		case err == unix.EINTR:
+			continue
 		case err != nil:
-			return nil, fmt.Errorf("read %s of the image: %w", name, err)
-		case len(data) > maxScript:
+			return nil, &fs.PathError{Op: "read", Path: name, Err: err}
+		case n == 0:
+			return data, nil
+		}
+		if data = data[:len(data)+n]; len(data) > maxScript {
 			return nil, &fs.PathError{Op: "read", Path: name, Err: errUnknown}
-		case len(data) == cap(data):
+		}
+		if len(data) == cap(data) {
 			data = append(data, 0)[:len(data)]
 		}
 	}
@@ -120,10 +125,11 @@ func (r *Root) readFile(name string) ([]byte, error) {
 
 // readDir lists a directory in lexical order.
 func (r *Root) readDir(name string) ([]fs.DirEntry, error) {
-	f, err := r.open(name, os.O_RDONLY|unix.O_DIRECTORY)
+	fd, err := r.open(name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
+	f := os.NewFile(uintptr(fd), name)
 	defer f.Close()
 	entries, err := f.ReadDir(-1)
 	sortEntries(entries)
@@ -132,10 +138,11 @@ func (r *Root) readDir(name string) ([]fs.DirEntry, error) {
 
 // stat follows links.
 func (r *Root) stat(name string) (fs.FileInfo, error) {
-	f, err := r.open(name, unix.O_PATH)
+	fd, err := r.open(name, unix.O_PATH)
 	if err != nil {
 		return nil, err
 	}
+	f := os.NewFile(uintptr(fd), name)
 	defer f.Close()
 	return f.Stat()
 }

@@ -8,8 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errNotDirectory is what a listing of a file fails with.
-var errNotDirectory error = unix.ENOTDIR
+// errNotDirectory is what a listing of a file fails with, errIsDirectory what
+// reading a directory does.
+var (
+	errNotDirectory error = unix.ENOTDIR
+	errIsDirectory  error = unix.EISDIR
+)
 
 // boundScripts are environment scripts that binds add to the image's, which the
 // listing of a directory does not show.
