@@ -46,51 +46,20 @@ func (s *Settings) fileSettings() ([]setting, error) {
 // evaluateFile reads assignments as a shell would that can see the caller's
 // variables but can neither run nor open anything: an environment file is data.
 func (s *Settings) evaluateFile(f EnvFile) ([]setting, error) {
-	before := make(variables, len(s.Environ)+1)
-	for _, kv := range s.Environ {
-		if name, value, ok := strings.Cut(kv, "="); ok {
-			before[name] = expand.Variable{Set: true, Kind: expand.String, Str: value}
-		}
-	}
-	if !before.has("HOME") { // else the interpreter asks the account database
-		before["HOME"] = expand.Variable{Set: true, Kind: expand.String}
-	}
-	before["APPTAINER_IMAGE"] = expand.Variable{Set: true, Kind: expand.String, Str: s.Container}
-	var denied error
-	var once sync.Once // the ends of a pipe may both be denied
-	deny := func(what string) error {
-		err := fmt.Errorf("could not %s: an environment file may only set variables", what)
-		once.Do(func() { denied = err })
-		return err
-	}
-	runner, err := interp.New(interp.Env(before), interp.Dir("/"), interp.Params("-a"), interp.StdIO(nil, io.Discard, io.Discard),
-		interp.CallHandler(func(_ context.Context, args []string) ([]string, error) {
-			if plain[args[0]] || !interp.IsBuiltin(args[0]) {
-				return args, nil
-			}
-			return nil, deny("run " + args[0])
-		}),
-		interp.ExecHandlers(func(interp.ExecHandlerFunc) interp.ExecHandlerFunc {
-			return func(_ context.Context, args []string) error { return deny("run " + args[0]) }
-		}),
-		interp.OpenHandler(func(_ context.Context, name string, _ int, _ os.FileMode) (io.ReadWriteCloser, error) {
-			return nil, deny("open " + name)
-		}),
-		interp.ReadDirHandler2(func(context.Context, string) ([]fs.DirEntry, error) { return nil, fs.ErrNotExist }),
-		interp.StatHandler(func(context.Context, string, bool) (fs.FileInfo, error) { return nil, fs.ErrNotExist }),
-	)
+	file, err := syntax.NewParser().Parse(strings.NewReader(string(f.Text)), f.Name)
 	if err != nil {
 		return nil, err
 	}
-	file, err := syntax.NewParser().Parse(strings.NewReader(string(f.Text)), f.Name)
+	var no denial
+	runner, err := interp.New(append(no.options(), interp.Env(s.unexported()), interp.Dir("/"), interp.Params("-a"))...)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	err = runner.Run(ctx, file)
-	if denied != nil {
-		return nil, denied
+	if no.err != nil {
+		return nil, no.err
 	}
 	var status interp.ExitStatus
 	if err != nil && !errors.As(err, &status) {
@@ -99,8 +68,55 @@ func (s *Settings) evaluateFile(f EnvFile) ([]setting, error) {
 	return exported(runner.Vars), nil
 }
 
-// plain are the builtins that an environment file may use.
-var plain = map[string]bool{":": true, "true": true, "false": true, "unset": true, "set": true, "test": true, "[": true, "echo": true, "printf": true, "shift": true}
+// unexported are the caller's variables, which a file can use but not pass on.
+func (s *Settings) unexported() variables {
+	vars := make(variables, len(s.Environ)+2)
+	// HOME is there in any case, as the interpreter asks the account database else.
+	vars["HOME"] = expand.Variable{Set: true, Kind: expand.String}
+	for _, kv := range s.Environ {
+		if name, value, ok := strings.Cut(kv, "="); ok {
+			vars[name] = expand.Variable{Set: true, Kind: expand.String, Str: value}
+		}
+	}
+	vars["APPTAINER_IMAGE"] = expand.Variable{Set: true, Kind: expand.String, Str: s.Container}
+	return vars
+}
+
+// denial refuses what a file may not do, and remembers the first of it.
+type denial struct {
+	once sync.Once // the ends of a pipe may both be refused
+	err  error
+}
+
+func (d *denial) deny(what string) error {
+	err := fmt.Errorf("could not %s: an environment file may only set variables", what)
+	d.once.Do(func() { d.err = err })
+	return err
+}
+
+// options let the interpreter do nothing but set variables.
+func (d *denial) options() []interp.RunnerOption {
+	return []interp.RunnerOption{
+		interp.StdIO(nil, io.Discard, io.Discard),
+		interp.CallHandler(func(_ context.Context, args []string) ([]string, error) {
+			if fileBuiltins[args[0]] || !interp.IsBuiltin(args[0]) {
+				return args, nil
+			}
+			return nil, d.deny("run " + args[0])
+		}),
+		interp.ExecHandlers(func(interp.ExecHandlerFunc) interp.ExecHandlerFunc {
+			return func(_ context.Context, args []string) error { return d.deny("run " + args[0]) }
+		}),
+		interp.OpenHandler(func(_ context.Context, name string, _ int, _ os.FileMode) (io.ReadWriteCloser, error) {
+			return nil, d.deny("open " + name)
+		}),
+		interp.ReadDirHandler2(func(context.Context, string) ([]fs.DirEntry, error) { return nil, fs.ErrNotExist }),
+		interp.StatHandler(func(context.Context, string, bool) (fs.FileInfo, error) { return nil, fs.ErrNotExist }),
+	}
+}
+
+// fileBuiltins are those that an environment file may use.
+var fileBuiltins = map[string]bool{":": true, "true": true, "false": true, "unset": true, "set": true, "test": true, "[": true, "echo": true, "printf": true, "shift": true}
 
 // exported lists what a file set.
 func exported(vars map[string]expand.Variable) []setting {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -168,8 +169,9 @@ func (e *evaluation) listScripts() ([]string, error) {
 			e.scripts = append(e.scripts, name)
 		}
 	}
-	for _, name := range e.boundScripts() {
-		e.scripts = append(e.scripts, name)
+	if bound := e.boundScripts(); len(bound) > 0 {
+		e.scripts = append(e.scripts, bound...)
+		slices.Sort(e.scripts)
 	}
 	return e.scripts, nil
 }

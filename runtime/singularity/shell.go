@@ -179,27 +179,11 @@ func (s *shell) set(name, value string) error {
 	if s.runner == nil {
 		return nil
 	}
-	return s.assign(name, &syntax.Word{Parts: []syntax.WordPart{&syntax.SglQuoted{Value: value}}})
-}
-
-// assign runs export NAME=WORD.
-func (s *shell) assign(name string, word *syntax.Word) error {
+	word := &syntax.Word{Parts: []syntax.WordPart{&syntax.SglQuoted{Value: value}}}
 	return s.runner.Run(context.Background(), &syntax.Stmt{Cmd: &syntax.DeclClause{
 		Variant: &syntax.Lit{Value: "export"},
 		Args:    []*syntax.Assign{{Name: &syntax.Lit{Value: name}, Value: word}},
 	}})
-}
-
-// unset forgets a variable, in the interpreter too.
-func (s *shell) unset(name string) error {
-	delete(s.vars, name)
-	if s.runner == nil {
-		return nil
-	}
-	lit := func(text string) *syntax.Word {
-		return &syntax.Word{Parts: []syntax.WordPart{&syntax.Lit{Value: text}}}
-	}
-	return s.runner.Run(context.Background(), &syntax.Stmt{Cmd: &syntax.CallExpr{Args: []*syntax.Word{lit("unset"), lit(name)}}})
 }
 
 // flush prints what the scripts printed.
