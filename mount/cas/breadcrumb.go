@@ -3,6 +3,7 @@ package cas
 import (
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,6 +16,8 @@ type Breadcrumb struct {
 	Timestamp int64  // seconds since 1970 of the manifest
 	Revision  uint64 // 0 in breadcrumbs of old clients
 }
+
+const crumbPrefix = "cvmfschecksum."
 
 // maxBreadcrumb is how much of the file the official client reads.
 const maxBreadcrumb = 164
@@ -82,6 +85,9 @@ func (c *Cache) SetBreadcrumb(fqrn string, b Breadcrumb) error {
 	}
 	defer f.Close()
 	_, err = f.WriteString(b.String())
+	if err == nil && c.cfg.Shared {
+		err = f.Chmod(fs.FileMode(c.mode(false)))
+	}
 	if err == nil {
 		err = f.Sync()
 	}
@@ -95,9 +101,37 @@ func (c *Cache) SetBreadcrumb(fqrn string, b Breadcrumb) error {
 	return nil
 }
 
+// Breadcrumbs lists the heads that the cache has seen, those of pinned revisions too, by name.
+func (c *Cache) Breadcrumbs() []NamedCrumb {
+	names, _ := filepath.Glob(filepath.Join(c.cfg.Dir, crumbPrefix+"*"))
+	var all []NamedCrumb
+	for _, name := range names {
+		fqrn := strings.TrimPrefix(filepath.Base(name), crumbPrefix)
+		if b, err := c.Breadcrumb(fqrn); err == nil {
+			all = append(all, NamedCrumb{fqrn, b})
+		}
+	}
+	return all
+}
+
+// Adopt takes over heads that another cache has seen, where they are newer than what this one knows: so that a node without
+// outbound network finds the revision whose objects a lower tier holds. It is as good as the tier, which is trusted.
+func (c *Cache) Adopt(crumbs []NamedCrumb) error {
+	for _, n := range crumbs {
+		own, err := c.Breadcrumb(n.FQRN)
+		if err == nil && own.Timestamp >= n.Timestamp {
+			continue
+		}
+		if err := c.SetBreadcrumb(n.FQRN, n.Breadcrumb); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (c *Cache) breadcrumb(fqrn string) (string, error) {
 	if fqrn == "" || strings.ContainsAny(fqrn, "/\x00") {
 		return "", fmt.Errorf("breadcrumb: %q is not the name of a repository", fqrn)
 	}
-	return filepath.Join(c.cfg.Dir, "cvmfschecksum."+fqrn), nil
+	return filepath.Join(c.cfg.Dir, crumbPrefix+fqrn), nil
 }

@@ -420,7 +420,7 @@ func TestVerify(t *testing.T) {
 	f.Close()
 	setUsed(t, c, good.Hash, time.Hour)
 
-	r, err := c.Verify(t.Context())
+	r, err := c.Verify(t.Context(), true, nil)
 	if err != nil || r.Good != 2 || r.Unchecked != 1 || len(r.Corrupt) != 1 || r.Corrupt[0] != bad.Hash {
 		t.Errorf("%+v, error %v", r, err)
 	}
@@ -435,7 +435,7 @@ func TestVerify(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := c.Verify(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := c.Verify(ctx, true, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
 }

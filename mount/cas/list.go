@@ -66,20 +66,24 @@ func (c *Cache) listDir(prefix string, visit func(Entry) error) error {
 // VerifyReport counts what Verify found.
 type VerifyReport struct {
 	Good      int64
-	Corrupt   []Hash // moved to quarantaine/
-	Unchecked int64  // the official client put them there, or the file system takes no extended attributes
+	Corrupt   []Hash
+	Unchecked int64 // the official client put them there, or the file system takes no extended attributes
 }
 
 // Verify reads all objects and compares them with the checksum that was taken when they arrived, for a disk that lies. The
-// hash in an object's name is that of its compressed form and tells nothing unless the object is stored plain. What does
-// not match is moved away, and is fetched again when it is next wanted.
-func (c *Cache) Verify(ctx context.Context) (VerifyReport, error) {
+// hash in an object's name is that of its compressed form and tells nothing unless the object is stored plain. With repair,
+// what does not match is moved to quarantaine/, and is fetched again when it is next wanted. visit, if not nil, sees each
+// object before it is read.
+func (c *Cache) Verify(ctx context.Context, repair bool, visit func(Entry)) (VerifyReport, error) {
 	var r VerifyReport
 	err := c.List(ctx, func(e Entry) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		good, known, err := c.check(e.Hash)
+		if visit != nil {
+			visit(e)
+		}
+		good, known, err := c.check(e.Hash, io.Discard)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err == nil && !known:
@@ -88,15 +92,17 @@ func (c *Cache) Verify(ctx context.Context) (VerifyReport, error) {
 			r.Good++
 		default: // unreadable is as bad as wrong
 			r.Corrupt = append(r.Corrupt, e.Hash)
-			c.quarantine(e)
+			if repair {
+				c.quarantine(e)
+			}
 		}
 		return nil
 	})
 	return r, err
 }
 
-// check compares an object with its checksum; known is false if it has none.
-func (c *Cache) check(h Hash) (good, known bool, err error) {
+// check copies an object to w and compares it with its checksum; known is false if it has none.
+func (c *Cache) check(h Hash, w io.Writer) (good, known bool, err error) {
 	f, err := os.OpenFile(c.path(h), os.O_RDONLY|unix.O_NOATIME, 0) // looking is not using
 	if errors.Is(err, fs.ErrPermission) {
 		f, err = os.Open(c.path(h))
@@ -106,7 +112,7 @@ func (c *Cache) check(h Hash) (good, known bool, err error) {
 	}
 	defer f.Close()
 	crc, sum := crc32.New(castagnoli), h.algorithm.New()
-	n, err := io.Copy(io.MultiWriter(crc, sum), f)
+	n, err := io.Copy(io.MultiWriter(crc, sum, w), f)
 	if err != nil {
 		return false, false, err
 	}

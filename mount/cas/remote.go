@@ -16,10 +16,11 @@ import (
 // Remote is a Store that fetches what the cache does not hold. Each object is fetched once, however many ask for it at the
 // same time. Its exported fields are set before the first call.
 type Remote struct {
-	Cache    *Cache  // nil: nothing is kept on disk
-	Main     Fetcher // the repository's servers
-	External Fetcher // the servers of external data; nil where there is none
-	Lower    Store   // read-only tier that is asked before the network; may be nil
+	Cache    *Cache     // nil: nothing is kept on disk
+	Main     Fetcher    // the repository's servers
+	External Fetcher    // the servers of external data; nil where there is none
+	Lower    Store      // read-only tier that is asked before the network; may be nil
+	Archives []*Archive // from which objects are copied into the cache, before the network is asked
 	Log      *slog.Logger
 
 	mu       sync.Mutex
@@ -32,7 +33,7 @@ type Remote struct {
 // RemoteStats counts what a Remote did since it was made.
 type RemoteStats struct {
 	Hits      int64 // opened from the cache
-	LowerHits int64 // opened from the lower tier
+	LowerHits int64 // opened from the lower tier, or copied from an archive
 	Objects   int64 // fetched
 	Bytes     int64 // of fetched objects, uncompressed
 	Wire      int64 // stored bytes that came, those of failed transfers included
@@ -193,8 +194,6 @@ func (s *Remote) fetch(ctx context.Context, key flightKey, o Object) (f *os.File
 		}
 		return nil, false, err
 	}
-	s.counters.objects.Add(1)
-	s.counters.bytes.Add(d.n)
 	if !cached {
 		s.counters.uncached.Add(1)
 		s.loose.add(key, f, d.n)
@@ -202,8 +201,15 @@ func (s *Remote) fetch(ctx context.Context, key flightKey, o Object) (f *os.File
 	return f, errors.Is(d.reason, unix.ENOSPC) || errors.Is(d.reason, unix.EDQUOT), nil
 }
 
-// fill transfers into a draft and commits it.
+// fill brings an object into a draft and commits it.
 func (s *Remote) fill(ctx context.Context, d *draft) (f *os.File, cached bool, err error) {
+	if found, err := s.unpack(d); found {
+		s.counters.lower.Add(1)
+		return d.commit()
+	} else if err != nil {
+		d.discard()
+		return nil, false, err
+	}
 	from := s.Main
 	if d.o.External != "" {
 		from = s.External
@@ -214,7 +220,26 @@ func (s *Remote) fill(ctx context.Context, d *draft) (f *os.File, cached bool, e
 		d.discard()
 		return nil, false, err
 	}
+	s.counters.objects.Add(1)
+	s.counters.bytes.Add(d.n)
 	return d.commit()
+}
+
+// unpack copies an object out of an archive, if one has it whole. What is damaged there comes from the network.
+func (s *Remote) unpack(d *draft) (found bool, err error) {
+	for _, a := range s.Archives {
+		err := a.copy(d.o, d)
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) && s.Log != nil {
+			s.Log.Warn("archive failed; going on without it", "object", d.o.String(), "err", err)
+		}
+		if err := d.Reset(); err != nil {
+			return false, fmt.Errorf("open %v: %w", d.o, err)
+		}
+	}
+	return false, nil
 }
 
 // Has reports whether the object can be opened without the network, not looking at the lower tier.

@@ -66,9 +66,12 @@ type Cache struct {
 	// home directory, which is often on a shared file system with a small quota.
 	Dir   string    `json:"dir" path:"yes" expand:"env"`
 	Limit site.Size `json:"limit"` // 0 = unlimited
-	// Lower is a cache that somebody else fills; it is only read, and before the
-	// network.
-	Lower string `json:"lower" path:"yes" expand:"env"`
+	// Shared marks Dir as a cache that several users or nodes write: its files
+	// belong to the group too, and nobody keeps a limit.
+	Shared bool `json:"shared"`
+	// Lower are caches that somebody else fills, directories or files of "cache
+	// export"; they are only read, in this order and before the network.
+	Lower []string `json:"lower" sep:":" path:"yes" expand:"env"`
 }
 
 // Session is the life of the process that holds the mounts.
@@ -140,7 +143,7 @@ func (c *Config) derive() {
 	}
 	if v := c.official("").vars["CVMFS_ALIEN_CACHE"]; c.origins["cache.lower"] == "" && v.Value != "" && v.Unknown == "" {
 		if info, err := os.Stat(v.Value); err == nil && info.IsDir() {
-			c.Cache.Lower, c.origins["cache.lower"] = v.Value, v.Origin.String()
+			c.Cache.Lower, c.origins["cache.lower"] = []string{v.Value}, v.Origin.String()
 		}
 	}
 }
@@ -207,10 +210,11 @@ func (c *Config) check() error {
 	fault := func(key string, err error) {
 		faults = append(faults, fmt.Errorf("%s: %s: %w", c.Origin(key), key, err))
 	}
-	for _, key := range []string{"cache.dir", "cache.lower"} {
-		dir := map[string]string{"cache.dir": c.Cache.Dir, "cache.lower": c.Cache.Lower}[key]
-		if (dir != "" || key == "cache.dir") && !filepath.IsAbs(dir) {
-			fault(key, fmt.Errorf("%q is not an absolute path", dir))
+	for key, dirs := range map[string][]string{"cache.dir": {c.Cache.Dir}, "cache.lower": c.Cache.Lower} {
+		for _, dir := range dirs {
+			if !filepath.IsAbs(dir) {
+				fault(key, fmt.Errorf("%q is not an absolute path", dir))
+			}
 		}
 	}
 	if err := c.Runtime.Check(); err != nil {

@@ -28,11 +28,11 @@ type Network struct {
 	Timeout         time.Duration `json:"timeout"`                   // through a proxy
 	TimeoutDirect   time.Duration `json:"timeout_direct"`            // without one
 	Deadline        time.Duration `json:"deadline"`                  // for one file over all attempts
-	Patience        time.Duration `json:"patience"`                  // to bridge an outage
+	Patience        time.Duration `json:"patience" zero:"1ns"`       // to bridge an outage
 	LowSpeedLimit   int64         `json:"low_speed_limit" zero:"-1"` // bytes per second; negative = none
 	MaxRetries      int           `json:"max_retries" zero:"-1"`     // negative = none
-	BackoffInit     time.Duration `json:"backoff_init"`
-	BackoffMax      time.Duration `json:"backoff_max"`
+	BackoffInit     time.Duration `json:"backoff_init" zero:"1ns"`
+	BackoffMax      time.Duration `json:"backoff_max" zero:"1ns"`
 	ProxyReset      time.Duration `json:"proxy_reset" zero:"87600h"` // the official 0 means never
 	HostReset       time.Duration `json:"host_reset" zero:"87600h"`
 	FollowRedirects bool          `json:"follow_redirects"`

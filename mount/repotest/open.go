@@ -29,10 +29,9 @@ func ConfigFrom(t testing.TB, fqrn string, from cas.Fetcher, cacheDir string, ke
 	if err != nil {
 		t.Fatal(err)
 	}
-	return repo.Config{
-		FQRN: fqrn, Keys: keys, Cache: cache, Fetcher: from,
-		Store: &cas.Remote{Cache: cache, Main: from, External: from},
-	}
+	store := &cas.Remote{Cache: cache, Main: from, External: from}
+	t.Cleanup(store.Close) // before the directories go
+	return repo.Config{FQRN: fqrn, Keys: keys, Cache: cache, Fetcher: from, Store: store}
 }
 
 // Open opens a repository until the end of the test.
