@@ -59,6 +59,7 @@ type FS struct {
 	cancel context.CancelFunc
 	server atomic.Pointer[fuse.Server]
 	gone   chan struct{}
+	dir    string // where MountHelper mounted
 
 	numbers  *numbers
 	dirs     *dirs

@@ -7,6 +7,7 @@ import (
 	"log"
 	"log/slog"
 	"os"
+	"os/exec"
 	"strconv"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -140,6 +141,7 @@ func (fs *FS) MountHelper(dir string) error {
 	if err := fs.start(dir, fs.options()); err != nil {
 		return fmt.Errorf("mount %s at %s: %w", fs.name, dir, err)
 	}
+	fs.dir = dir
 	return fs.server.Load().WaitMount()
 }
 
@@ -165,11 +167,18 @@ func (fs *FS) Wait() { <-fs.gone }
 // Gone is closed when the mount is gone.
 func (fs *FS) Gone() <-chan struct{} { return fs.gone }
 
-// Unmount takes away a mount that MountHelper made. It fails while processes use it.
+// Unmount takes away a mount that MountHelper made; it fails while processes use it. The kernel may go on asking for a while:
+// a mount namespace that was made meanwhile has a copy of the mount. Wait tells when the last copy is gone.
 func (fs *FS) Unmount() error {
-	server := fs.server.Load()
-	if server == nil {
+	if fs.dir == "" {
 		return nil
 	}
-	return server.Unmount()
+	helper, err := exec.LookPath("fusermount3")
+	if err != nil {
+		helper = "fusermount"
+	}
+	if out, err := exec.Command(helper, "-u", fs.dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("unmount %s: %w: %s", fs.dir, err, bytes.TrimSpace(out))
+	}
+	return nil
 }

@@ -80,12 +80,15 @@ func (g *gate) Fetch(ctx context.Context, r cas.Request) (io.ReadCloser, error) 
 	return g.Fetcher.Fetch(ctx, r)
 }
 
-// stalledMount is a mount whose file and nested catalog do not come until the gate opens.
-func stalledMount(t *testing.T) (*mounted, *gate) {
-	r := repotest.Build(t, repotest.Spec{Tree: []repotest.File{
+func stallingRepo(t *testing.T) *repotest.Repo {
+	return repotest.Build(t, repotest.Spec{Tree: []repotest.File{
 		{Path: "/file", Content: strings.Repeat("all of it\n", 100_000)},
 		{Path: "/nested", Kind: repotest.Dir, Nested: true}, {Path: "/nested/name", Content: "x"},
 	}})
+}
+
+// stalledMount is a mount whose file and nested catalog do not come until the gate opens.
+func stalledMount(t *testing.T, r *repotest.Repo) (*mounted, *gate) {
 	g := newGate(cas.Dir(r.Dir))
 	m := mountConfig(t, r.ConfigFrom(t, g), nil)
 	t.Cleanup(g.open) // before the unmount, which comes first in reverse order
@@ -95,10 +98,11 @@ func stalledMount(t *testing.T) (*mounted, *gate) {
 
 // TestKilled makes sure that a process that waits for a dead server ends when it is told to.
 func TestKilled(t *testing.T) {
+	r := stallingRepo(t)
 	for _, command := range [][]string{{"cat", "file"}, {"stat", "nested/name"}, {"ls", "nested"}} {
 		for _, s := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT} {
 			t.Run(fmt.Sprint(command[0], " ", unix.SignalName(s)), func(t *testing.T) {
-				m, g := stalledMount(t)
+				m, g := stalledMount(t, r)
 				cmd := exec.Command(command[0], m.path(command[1]))
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)
@@ -134,6 +138,7 @@ func TestKilled(t *testing.T) {
 // TestHarmlessSignals makes sure that signals which programs handle in passing do not break their system calls, and that a
 // kill after them still works.
 func TestHarmlessSignals(t *testing.T) {
+	r := stallingRepo(t)
 	pester := func(t *testing.T, name string, g *gate) *exec.Cmd {
 		cmd := exec.Command("/proc/self/exe", name)
 		cmd.Env = append(os.Environ(), roleVariable+"=patient")
@@ -160,7 +165,7 @@ func TestHarmlessSignals(t *testing.T) {
 		return cmd
 	}
 	t.Run("are waited out", func(t *testing.T) {
-		m, g := stalledMount(t)
+		m, g := stalledMount(t, r)
 		cmd := pester(t, m.path("nested/name"), g)
 		g.open()
 		if err := cmd.Wait(); err != nil {
@@ -168,7 +173,7 @@ func TestHarmlessSignals(t *testing.T) {
 		}
 	})
 	t.Run("and then a kill", func(t *testing.T) {
-		m, g := stalledMount(t)
+		m, g := stalledMount(t, r)
 		cmd := pester(t, m.path("nested/name"), g)
 		cmd.Process.Kill()
 		ended := make(chan error, 1)

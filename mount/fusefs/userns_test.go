@@ -79,7 +79,6 @@ func serveInside(t *testing.T, cfg repo.Config, dir string) *FS {
 		if err := unix.Unmount(dir, 0); err != nil {
 			t.Error(err)
 		}
-		fs.Wait()
 		fs.Close()
 	})
 	return fs

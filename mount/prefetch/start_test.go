@@ -90,8 +90,16 @@ func start(t *testing.T, dir, key string, change func(*prefetch.Config), before 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := fs.Unmount(); err != nil {
-			t.Error(err)
+		for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+			err := fs.Unmount()
+			if err == nil {
+				break
+			}
+			if time.Now().After(end) {
+				t.Error(err)
+				exec.Command("fusermount3", "-u", "-z", mount).Run()
+				break
+			}
 		}
 		fs.Close()
 	})
