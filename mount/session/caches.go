@@ -1,12 +1,8 @@
 package session
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
 
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/config"
@@ -16,7 +12,7 @@ import (
 // caches are where objects are kept on this machine.
 type caches struct {
 	main  *cas.Cache
-	lower cas.Store // filled by somebody else, nil for none
+	lower cas.Lower // filled by somebody else
 	limit int64     // bytes, 0 = none
 }
 
@@ -27,40 +23,13 @@ func openCaches(settings *config.Config, log *slog.Logger) (caches, error) {
 	if c.main, err = cas.OpenCache(cas.CacheConfig{Dir: s.Dir, Limit: c.limit, Shared: s.Shared, Log: log}); err != nil {
 		return c, fmt.Errorf("cache: %w", err)
 	}
-	var lower tiers
-	for _, dir := range s.Lower {
-		tier, err := cas.OpenCache(cas.CacheConfig{Dir: dir, ReadOnly: true, Log: log})
-		if err != nil {
-			return c, fmt.Errorf("lower cache: %w", err)
-		}
-		lower = append(lower, tier.Store())
+	if c.lower, err = cas.OpenLower(s.Lower, log); err != nil {
+		return c, fmt.Errorf("lower cache: %w", err)
 	}
-	if len(lower) > 0 {
-		c.lower = lower
+	if err := c.main.Adopt(c.lower.Breadcrumbs()); err != nil && log != nil {
+		log.Warn("what the lower caches know of new revisions is not used", "error", err)
 	}
 	return c, nil
-}
-
-// tiers are caches asked one after the other.
-type tiers []cas.Store
-
-// Open implements cas.Store. What is wrong with one tier must not keep the others, or the network, from being asked: the
-// error matches fs.ErrNotExist only if all have said that.
-func (t tiers) Open(ctx context.Context, o cas.Object) (*os.File, error) {
-	var failed []error
-	for _, tier := range t {
-		f, err := tier.Open(ctx, o)
-		if err == nil {
-			return f, nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			failed = append(failed, err)
-		}
-	}
-	if len(failed) > 0 {
-		return nil, errors.Join(failed...)
-	}
-	return nil, fs.ErrNotExist
 }
 
 // usage is what df shows.

@@ -52,7 +52,7 @@ func (v *served) open(ctx context.Context, c caches) error {
 	if v.main, err = fetch.New(fetchConfig(v.settings, v.log)); err != nil {
 		return err
 	}
-	v.store = &cas.Remote{Cache: c.main, Lower: c.lower, Main: v.main, Log: v.log}
+	v.store = &cas.Remote{Cache: c.main, Lower: c.lower.Store(), Archives: c.lower.Archives, Main: v.main, Log: v.log}
 	if len(v.settings.ExternalServers) > 0 {
 		external, err := fetch.New(externalConfig(v.settings, v.log))
 		if err != nil {
@@ -143,6 +143,8 @@ func (v *served) close() {
 	}
 	v.fs.Close()
 	v.repo.Close()
+	v.store.Close()
+	v.main.Close()
 }
 
 func (v *served) status() enter.MountStatus {
