@@ -9,6 +9,7 @@ import (
 
 	"github.com/flatrun/flatrun/mount/enter"
 	"github.com/flatrun/flatrun/runtime"
+	"github.com/flatrun/flatrun/runtime/gpu"
 	"github.com/flatrun/flatrun/runtime/image"
 	"github.com/flatrun/flatrun/runtime/singularity"
 )
@@ -44,6 +45,7 @@ type container struct {
 	image   *image.Image
 	state   enter.State
 	host    runtime.Host
+	drivers bool // libraries of the host's are bound
 }
 
 // runContainer becomes the command; it returns only with an error, or when there
@@ -197,6 +199,9 @@ func (c *container) process(request *runtime.Request) (singularity.Process, erro
 	if process.Shell != nil {
 		c.log.debugf("Environment is evaluated by the image's own shell: %s", process.Shell)
 	}
+	if c.drivers && process.Shell == nil {
+		process.Env = gpu.Environment(process.Env, c.image.Root)
+	}
 	var missing *singularity.ActionError
 	var exit *singularity.Exit
 	switch {
@@ -250,7 +255,11 @@ func (c *container) covers(request *runtime.Request) []singularity.Cover {
 		covers = append(covers, singularity.Cover{Target: b.Target, Source: b.Source})
 	}
 	for _, b := range request.Binds {
-		covers = append(covers, singularity.Cover{Target: b.Target, Source: b.Source})
+		target := b.Target
+		if target == "" {
+			target = b.Source
+		}
+		covers = append(covers, singularity.Cover{Target: target, Source: b.Source})
 	}
 	for _, o := range request.Overlays {
 		covers = append(covers, overlaid(o.Path)...)

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/flatrun/flatrun/runtime"
+	"github.com/flatrun/flatrun/runtime/gpu"
+)
+
+// addDrivers brings in the host's half of the GPU drivers that were asked for.
+// A host without such a GPU is no reason for a word: job scripts say --nv
+// wherever they run.
+func (c *container) addDrivers(r *runtime.Request) error {
+	o := c.options
+	for _, driver := range []struct {
+		on     bool
+		flag   string
+		vendor gpu.Vendor
+	}{{o.NV && !o.NoNV, "--nv", gpu.NVIDIA()}, {o.ROCm && !o.NoROCm, "--rocm", gpu.ROCm()}} {
+		if !driver.on || !gpu.HasDevice(driver.vendor, gpu.Places{}) {
+			continue
+		}
+		host, err := gpu.Look(driver.vendor, gpu.Places{})
+		if err != nil {
+			c.log.warnf("%s: %s", driver.flag, err)
+			continue
+		}
+		selected := gpu.Select(driver.vendor, host, gpu.LookInto(c.image.Root))
+		if len(selected.TooNew) > 0 {
+			c.log.warnf("%s: left out what needs glibc %s, which is newer than the image's: %s", driver.flag, selected.Needs, strings.Join(selected.TooNew, ", "))
+		}
+		c.drivers = c.drivers || len(selected.Libraries) > 0
+		r.Binds = append(driverBinds(selected, driver.flag, o.Contain), r.Binds...)
+	}
+	return nil
+}
+
+// driverBinds are placed before the user's binds, which may replace them.
+func driverBinds(s gpu.Selection, flag string, contain bool) []runtime.Bind {
+	var binds []runtime.Bind
+	for _, list := range [][]gpu.Bind{s.Libraries, s.Programs, s.Files} {
+		for _, b := range list {
+			binds = append(binds, runtime.Bind{Source: b.Source, Target: b.Target, ReadOnly: true, Weak: true, Origin: flag})
+		}
+	}
+	if contain { // otherwise the host's /dev is there
+		for _, device := range s.Devices {
+			binds = append(binds, runtime.Bind{Source: device, Weak: true, Origin: flag})
+		}
+	}
+	return binds
+}
