@@ -31,7 +31,7 @@ const (
 func Choose(spec *specs.Spec) (Starter, string) {
 	mapped := func(m specs.Mount) bool { return m.UIDMappings != nil || m.GIDMappings != nil }
 	switch {
-	case spec.Process == nil || len(spec.Process.Args) == 0:
+	case spec.Process == nil:
 		return Bundle, "it has no process"
 	case spec.Process.Terminal:
 		return Bundle, "it asks for a new pseudo-terminal"

@@ -17,10 +17,14 @@ import (
 
 // Extras are what a specification does not say. The zero value serves.
 type Extras struct {
+	// Built is called when the process has moved into its root, with the rights that it has there. Descriptors that
+	// were opened before still lead outside.
+	Built func() error
 	Log *slog.Logger // warnings, and at level Info what was left out; nil = nothing is told
 }
 
-// Start becomes the command of a specification made by Spec, in this process. It returns only with an error.
+// Start becomes the command of a specification made by Spec, in this process. It returns only with an error, or without
+// one if the specification has no command: then the process has moved into the container.
 //
 // The process must be in the namespaces that the specification names, with the capabilities that whoever makes or
 // joins a user namespace gets. After an error it can only end: its root may have changed.
@@ -45,7 +49,35 @@ func Start(spec *specs.Spec, x Extras) error {
 			return fmt.Errorf("set host name %s: %w", spec.Hostname, err)
 		}
 	}
-	enterDirectory(spec, x.Log)
+	if x.Built != nil {
+		if err := x.Built(); err != nil {
+			return err
+		}
+	}
+	if len(spec.Process.Args) == 0 {
+		return nil
+	}
+	return become(spec, rights, x.Log)
+}
+
+// Join becomes the command of a specification in a container that runs already. The process must be in all of its
+// namespaces (enter.Plan.Process) with its root as root. What the specification says of mounts and namespaces is not
+// looked at. It returns only with an error.
+func Join(spec *specs.Spec, x Extras) error {
+	if x.Log == nil {
+		x.Log = slog.New(slog.DiscardHandler)
+	}
+	goruntime.LockOSThread()
+	rights, err := capabilitySets(spec.Process.Capabilities)
+	if err != nil {
+		return err
+	}
+	return become(spec, rights, x.Log)
+}
+
+// become finds the command, gives up rights and executes it.
+func become(spec *specs.Spec, rights *capabilities.Caps, log *slog.Logger) error {
+	enterDirectory(spec, log)
 	file, err := lookPath(spec.Process.Args[0], spec.Process.Env)
 	if err != nil {
 		return err

@@ -42,6 +42,10 @@ static void parse_plan(char *text, struct plan *p)
 			p->join = 1;
 		else if (!strcmp(word, "init"))
 			p->init = 1;
+		else if (!strcmp(word, "linger"))
+			p->linger = 1;
+		else if (!strcmp(word, "detach"))
+			p->detach = 1, p->keep = atoi(value);
 		else if (!strcmp(word, "fakeroot"))
 			p->fakeroot = 1;
 		else if (!strcmp(word, "new"))
@@ -107,7 +111,7 @@ static void carry_out(const struct plan *p, struct arguments *a)
 	} else {
 		failed = enter_own(p);
 	}
-	if (!failed && (enter_state.made & CLONE_NEWPID) && enter_fork(p->init))
+	if (!failed && (enter_state.made & CLONE_NEWPID) && (p->detach ? enter_fork_detached(p->keep) : enter_fork(p)))
 		enter_fail("fork");
 }
 

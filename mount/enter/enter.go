@@ -71,6 +71,13 @@ type Plan struct {
 	// Init makes process 1 of the new PID namespace a minimal init that only reaps; the program goes on as process 2.
 	// Without it the program itself is process 1, which ignores signals it has no handler for; see State.DieWithParent.
 	Init bool
+	// Linger, with Init, keeps the init for as long as anybody is in the PID namespace, for others enter it (Process).
+	Linger bool
+	// Detach leaves the program on its own as process 2, with an init that passes signals on to its process group and
+	// ends with it, unless it ends with status 0. The process that was started ends at once, with status 0. Descriptor
+	// Keep stays open in the init, and no other. Only with PID among New.
+	Detach bool
+	Keep   int
 	// Fakeroot maps the caller's uid and gid to 0 instead of themselves.
 	Fakeroot bool
 	// UIDs and GIDs replace the one-entry maps, by way of newuidmap and newgidmap (see SubIDs). Not with Join.

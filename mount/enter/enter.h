@@ -48,6 +48,8 @@ int enter_session_join(const char *dir, const char *image);
 /* namespaces.c */
 struct plan {
 	int join, init, fakeroot, here;
+	int detach, keep;          /* leave an init behind that keeps this descriptor */
+	int linger;                /* the init stays for others that enter its namespace */
 	unsigned flags;            /* CLONE_NEW* besides user and mount */
 	pid_t process;
 	const char *uids, *gids;   /* arguments for newuidmap, newgidmap; NULL = one-entry maps */
@@ -59,7 +61,11 @@ int enter_process(pid_t pid);
 int enter_keep_capabilities(int keep);
 
 /* parent.c: the process that stays outside of a new PID namespace. Returns in the child only. */
-int enter_fork(int with_init);
+int enter_fork(const struct plan *p);
+
+/* instance.c: those who stay without a parent. */
+int enter_fork_detached(int keep);
+void enter_linger(void);
 
 /* Remembers the first failure and returns -1. */
 int enter_fail(const char *step);

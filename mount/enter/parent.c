@@ -92,7 +92,7 @@ static void run_init(void)
 	}
 }
 
-int enter_fork(int with_init)
+int enter_fork(const struct plan *p)
 {
 	sigset_t set, before;
 	struct sigaction dfl = { .sa_handler = SIG_DFL }, chld;
@@ -101,12 +101,18 @@ int enter_fork(int with_init)
 	waited_for(&set);
 	sigprocmask(SIG_BLOCK, &set, &before);
 	sigaction(SIGCHLD, &dfl, &chld); /* with SIG_IGN inherited, no status would be kept for us */
-	if (with_init && (init = fork()) == 0)
+	if (p->init && (init = fork()) == 0) {
+		if (p->linger)
+			enter_linger();
 		run_init();
+	}
 	pid_t child = init < 0 ? -1 : fork();
 	if (child > 0)
-		watch(child, init, &set);
+		watch(child, p->linger ? 0 : init, &set);
 	int error = errno;
+	/* Where no init ends the namespace with its parent, the program must end itself. The setting is the main thread's. */
+	if (child == 0 && (!init || p->linger))
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigaction(SIGCHLD, &chld, NULL);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	if (child < 0) {

@@ -30,6 +30,12 @@ func (p Plan) encode() string {
 	if p.Init {
 		word("init")
 	}
+	if p.Linger {
+		word("linger")
+	}
+	if p.Detach {
+		word("detach=%d", p.Keep)
+	}
 	if p.Fakeroot {
 		word("fakeroot")
 	}
@@ -70,6 +76,11 @@ func decodePlan(text string) Plan {
 			p.Join = true
 		case "init":
 			p.Init = true
+		case "linger":
+			p.Linger = true
+		case "detach":
+			p.Detach = true
+			p.Keep, _ = strconv.Atoi(value)
 		case "fakeroot":
 			p.Fakeroot = true
 		case "new":
