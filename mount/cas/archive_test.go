@@ -18,11 +18,16 @@ import (
 // exported fills a cache with objects of every algorithm, and exports it.
 func exported(t testing.TB) (path string, objects map[Object][]byte, d *depot, c *Cache) {
 	t.Helper()
+	return exportedScaled(t, 40, 37)
+}
+
+func exportedScaled(t testing.TB, n, scale int) (path string, objects map[Object][]byte, d *depot, c *Cache) {
+	t.Helper()
 	d, c = newDepot(t), newCache(t, 0)
 	r := newRemote(t, &Remote{Cache: c, Main: d})
 	objects = map[Object][]byte{}
-	for i := range 40 {
-		content := text(i*i*37, byte(i))
+	for i := range n {
+		content := text(i*i*scale, byte(i))
 		o := d.put(t, content, []Algorithm{SHA1, RMD160, SHAKE128}[i%3], []Compression{Zlib, None}[i%2])
 		o.Pinned = i%10 == 0
 		wantContent(t, r, o, content)
@@ -316,7 +321,7 @@ func TestOpenLower(t *testing.T) {
 }
 
 func FuzzArchive(f *testing.F) {
-	path, objects, _, _ := exported(f)
+	path, objects, _, _ := exportedScaled(f, 6, 3)
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		f.Fatal(err)

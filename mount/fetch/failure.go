@@ -184,6 +184,8 @@ func (f *failure) hint() string {
 		return ""
 	case errors.Is(f.err, context.Canceled):
 		return ""
+	case f.err == statusError(http.StatusUnauthorized), f.err == statusError(http.StatusForbidden):
+		return "the server wants a valid token or proxy certificate (" + credentialPlaces + ")"
 	case f.blame == blameProxy:
 		return "check the network or proxies: in the configuration"
 	}

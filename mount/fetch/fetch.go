@@ -87,6 +87,7 @@ type Client struct {
 	routes          *routes
 	direct, proxied *http.Client
 	slots           chan struct{}
+	credential      *holder
 
 	prepare  sync.Mutex // held while the routes are being found out
 	prepared bool       // guarded by prepare
@@ -102,12 +103,12 @@ type Client struct {
 // New checks the configuration; nothing is connected before the first Fetch.
 func New(cfg Config) (*Client, error) {
 	cfg.defaults()
-	c := &Client{cfg: cfg, slots: make(chan struct{}, cfg.Concurrency)}
+	c := &Client{cfg: cfg, slots: make(chan struct{}, cfg.Concurrency), credential: &holder{}}
 	var err error
 	if c.routes, err = newRoutes(cfg); err != nil {
 		return nil, err
 	}
-	if c.direct, c.proxied, err = newHTTPClients(cfg); err != nil {
+	if c.direct, c.proxied, err = newHTTPClients(cfg, c.credential); err != nil {
 		return nil, err
 	}
 	return c, nil

@@ -20,13 +20,13 @@ const maxRedirects = 4
 type routeKey struct{}
 
 // newHTTPClients makes one client for each of the two time-outs, as they belong to the connections.
-func newHTTPClients(cfg Config) (direct, proxied *http.Client, err error) {
+func newHTTPClients(cfg Config, own *holder) (direct, proxied *http.Client, err error) {
 	roots, err := loadRoots(cfg.CABundle)
 	if err != nil {
 		return nil, nil, err
 	}
-	direct = newHTTPClient(cfg, roots, cfg.TimeoutDirect)
-	proxied = newHTTPClient(cfg, roots, cfg.Timeout)
+	direct = newHTTPClient(cfg, roots, own, cfg.TimeoutDirect)
+	proxied = newHTTPClient(cfg, roots, own, cfg.Timeout)
 	return direct, proxied, nil
 }
 
@@ -48,7 +48,7 @@ func loadRoots(bundle string) (*x509.CertPool, error) {
 	return roots, nil
 }
 
-func newHTTPClient(cfg Config, roots *x509.CertPool, timeout time.Duration) *http.Client {
+func newHTTPClient(cfg Config, roots *x509.CertPool, own *holder, timeout time.Duration) *http.Client {
 	d := &dialer{net.Dialer{Timeout: timeout, KeepAlive: 15 * time.Second}, cfg.IPFamily}
 	t := &http.Transport{
 		Proxy: func(r *http.Request) (*url.URL, error) {
@@ -56,7 +56,7 @@ func newHTTPClient(cfg Config, roots *x509.CertPool, timeout time.Duration) *htt
 			return rt.proxy.url, nil
 		},
 		DialContext:           d.dial,
-		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, GetClientCertificate: own.certificate},
 		TLSHandshakeTimeout:   timeout,
 		ResponseHeaderTimeout: timeout,
 		MaxIdleConnsPerHost:   cfg.Concurrency, // the next burst of fetches finds the connections of the last one

@@ -46,6 +46,10 @@ func (c *Client) attempt(parent context.Context, rt route, r cas.Request, got in
 		cancel(nil)
 		return nil, &failure{route: rt, err: err}
 	}
+	if err := c.credential.sign(req); err != nil {
+		cancel(nil)
+		return nil, &failure{route: rt, err: err}
+	}
 	client, silence := c.proxied, c.cfg.Timeout
 	if rt.direct() {
 		client, silence = c.direct, c.cfg.TimeoutDirect
