@@ -122,6 +122,7 @@ func (a *app) convert(ctx context.Context, fqrn string, refs []string, o convert
 	p := a.progress()
 	watch := a.layerMeters(p)
 	c := &convert.Converter{Tx: tx, FQRN: fqrn, Again: o.again, Progress: watch.update}
+	defer c.Close()
 	var results []convert.Result
 	for _, ref := range refs {
 		made, err := a.convertOne(ctx, c, source, ref, o)

@@ -50,7 +50,8 @@ func readLedger(ctx context.Context, v *repo.Revision) (*ledger, error) {
 
 // collect removes what nobody has wished for longer than the grace period: first an image's links and metadata, then,
 // once nothing names them, flat images and layers. Objects go with the next garbage collection of the repository.
-func (s *Sync) collect(ctx context.Context, tx *publish.Tx, all []wanted, r *Report) error {
+func (s *Sync) collect(ctx context.Context, c *Converter, all []wanted, r *Report) error {
+	tx := c.Tx
 	l, err := readLedger(ctx, tx.Base())
 	if err != nil {
 		return err
@@ -77,12 +78,35 @@ func (s *Sync) collect(ctx context.Context, tx *publish.Tx, all []wanted, r *Rep
 	if err := s.sweep(ctx, tx, l, gone, r); err != nil {
 		return err
 	}
+	if err := c.dropFromPodman(ctx, gone, r.Removed); err != nil {
+		return err
+	}
 	slices.Sort(r.Removed)
 	after, err := json.Marshal(l)
 	if err != nil || bytes.Equal(before, after) {
 		return err
 	}
 	return tx.PutFile(ledgerFile, 0o644, bytes.NewReader(after))
+}
+
+// dropFromPodman takes what was removed out of the store: names of images, flat images, layers.
+func (c *Converter) dropFromPodman(ctx context.Context, names map[string]bool, removed []string) (err error) {
+	if len(names)+len(removed) == 0 {
+		return nil
+	}
+	if c.podman == nil {
+		if c.podman, err = readPodmanStore(ctx, c.Tx); err != nil {
+			return err
+		}
+	}
+	dirs := map[string]bool{}
+	for _, p := range removed {
+		dirs[p] = true
+	}
+	if err := c.podman.remove(ctx, c.Tx, names, dirs); err != nil {
+		return err
+	}
+	return c.podman.write(c.Tx)
 }
 
 // settle notes the list's wishes and which of earlier ones are missing. After a failure nothing counts as missing: a
@@ -133,7 +157,8 @@ func (s *Sync) sweep(ctx context.Context, tx *publish.Tx, l *ledger, gone map[st
 			named[unpacked.LayerDir(d)] = true
 		}
 	}
-	if err := mark(ctx, tx.Base(), gone, named); err != nil {
+	places, err := mark(ctx, tx.Base(), gone, named)
+	if err != nil {
 		return err
 	}
 	orphans := map[string]time.Time{}
@@ -158,55 +183,86 @@ func (s *Sync) sweep(ctx context.Context, tx *publish.Tx, l *ledger, gone map[st
 		}
 	}
 	l.Orphans = orphans
-	return s.dropAliases(ctx, tx, r.Removed)
+	return s.dropAliases(ctx, tx, places, r.Removed)
 }
 
 // dropAliases removes the links by digest to flat images that were removed.
-func (s *Sync) dropAliases(ctx context.Context, tx *publish.Tx, removed []string) error {
-	flats := map[unpacked.Digest]bool{}
+func (s *Sync) dropAliases(ctx context.Context, tx *publish.Tx, places map[string]bool, removed []string) error {
+	flats := map[string]bool{}
 	for _, p := range removed {
-		if id, ok := unpacked.ImageOf(p + "/."); ok {
-			flats[id] = true
-		}
+		flats[p] = true
 	}
-	if len(flats) == 0 {
-		return nil
-	}
-	return walkNames(ctx, tx.Base(), "", func(p string, n repo.Node) error {
-		if id, ok := unpacked.ImageOf(n.Entry.Symlink); ok && flats[id] {
+	return links(ctx, tx.Base(), places, func(p, to string) error {
+		if flats[to] {
 			return tx.Remove(p)
 		}
 		return nil
 	})
 }
 
-// mark collects the paths of the flat images and layers that the metadata of images names.
-func mark(ctx context.Context, v *repo.Revision, gone, named map[string]bool) error {
-	return walkNames(ctx, v, unpacked.Metadata, func(p string, _ repo.Node) error {
+// mark collects in named the directories of the flat images and layers that images are made of: what their metadata
+// names, and what a link with a tag leads to even where there is no metadata. places are the directories that hold names
+// of images.
+func mark(ctx context.Context, v *repo.Revision, gone, named map[string]bool) (places map[string]bool, err error) {
+	places = map[string]bool{}
+	err = walkFiles(ctx, v, unpacked.Metadata, func(p string) error {
 		dir, file := path.Split(p)
 		name := strings.TrimPrefix(strings.TrimSuffix(dir, "/"), unpacked.Metadata+"/")
-		plain, _, _ := strings.Cut(name, "@")
-		if file != "manifest.json" || gone[name] || gone[plain] {
+		if file != "manifest.json" {
 			return nil
 		}
-		text, err := readFile(ctx, v, p)
-		if err != nil {
-			return err
+		places[strings.TrimSuffix(path.Dir("/"+name), "/")] = true
+		if plain, _, _ := strings.Cut(name, "@"); gone[name] || gone[plain] {
+			return nil
 		}
-		var m duccManifest
-		if err := json.Unmarshal(text, &m); err != nil {
-			return fmt.Errorf("%s: %w", p, err)
-		}
-		if id, err := unpacked.ParseDigest(m.Config.Digest); err == nil {
-			named[unpacked.FlatRoot(id)] = true
-		}
-		for _, l := range m.Layers {
-			if d, err := unpacked.ParseDigest(l.Digest); err == nil {
-				named[unpacked.LayerDir(d)] = true
-			}
+		return markManifest(ctx, v, p, named)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return places, links(ctx, v, places, func(p, to string) error {
+		if name := strings.TrimPrefix(p, "/"); !strings.Contains(name, "@") && !gone[name] {
+			named[to] = true
 		}
 		return nil
 	})
+}
+
+// markManifest marks what one image is made of.
+func markManifest(ctx context.Context, v *repo.Revision, p string, named map[string]bool) error {
+	text, err := readFile(ctx, v, p)
+	if err != nil {
+		return err
+	}
+	var m duccManifest
+	if err := json.Unmarshal(text, &m); err != nil {
+		return fmt.Errorf("%s: %w", p, err)
+	}
+	if id, err := unpacked.ParseDigest(m.Config.Digest); err == nil {
+		named[unpacked.FlatRoot(id)] = true
+	}
+	for _, l := range m.Layers {
+		if d, err := unpacked.ParseDigest(l.Digest); err == nil {
+			named[unpacked.LayerDir(d)] = true
+		}
+	}
+	return nil
+}
+
+// links visits the links to flat images in some directories.
+func links(ctx context.Context, v *repo.Revision, dirs map[string]bool, fn func(p, flat string) error) error {
+	for dir := range dirs {
+		err := visit(ctx, v, dir, func(n repo.Node) error {
+			if id, ok := unpacked.ImageOf(n.Entry.Symlink + "/."); ok && n.Entry.IsSymlink() {
+				return fn(dir+"/"+n.Entry.Name, unpacked.FlatRoot(id))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // list are the names in a directory; none if it does not exist.
@@ -264,18 +320,14 @@ func shards(ctx context.Context, v *repo.Revision, top string, fn func(dir strin
 	return nil
 }
 
-// walkNames visits the files and links below dir; from the root on, hidden directories and podman's store, which hold
-// no names of images, are left out.
-func walkNames(ctx context.Context, v *repo.Revision, dir string, fn func(string, repo.Node) error) error {
+// walkFiles visits what is no directory below dir.
+func walkFiles(ctx context.Context, v *repo.Revision, dir string, fn func(string) error) error {
 	return visit(ctx, v, dir, func(n repo.Node) error {
 		p := dir + "/" + n.Entry.Name
-		switch {
-		case dir == "" && (strings.HasPrefix(n.Entry.Name, ".") || p == unpacked.PodmanStore):
-			return nil
-		case n.Entry.IsDir():
-			return walkNames(ctx, v, p, fn)
+		if n.Entry.IsDir() {
+			return walkFiles(ctx, v, p, fn)
 		}
-		return fn(p, n)
+		return fn(p)
 	})
 }
 

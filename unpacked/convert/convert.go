@@ -71,10 +71,21 @@ func (c *Converter) Convert(ctx context.Context, images []Image) ([]Result, erro
 		}
 		results = append(results, r)
 	}
-	if c.podman == nil {
-		return results, nil
+	return results, nil
+}
+
+// Close frees what the layers' rows take. The transaction stands by itself.
+func (c *Converter) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var errs []error
+	for _, l := range c.layers {
+		if l.close != nil {
+			errs = append(errs, l.close())
+		}
 	}
-	return results, c.podman.write(c)
+	c.layers = nil
+	return errors.Join(errs...)
 }
 
 func (c *Converter) image(ctx context.Context, img Image, first, several bool) (Result, error) {
@@ -125,7 +136,10 @@ func (c *Converter) forPodman(ctx context.Context, img Image) (err error) {
 			return err
 		}
 	}
-	return c.podman.add(c.Tx, img, img.Name.String())
+	if err := c.podman.add(c.Tx, img, img.Name.String(), func(d unpacked.Digest) int64 { return c.layerSize(ctx, d) }); err != nil {
+		return err
+	}
+	return c.podman.write(c.Tx)
 }
 
 // identity are the digests of an image's configuration and of its manifest.
@@ -215,11 +229,11 @@ func (c *Converter) flat(ctx context.Context, img Image, id unpacked.Digest, lay
 	if err := group.Wait(); err != nil {
 		return 0, err
 	}
-	skeleton, err := c.skeleton(config)
+	skeleton, err := c.skeleton(ctx, config)
 	if err != nil {
 		return 0, err
 	}
-	stack := []iter.Seq2[publish.Item, error]{skeleton}
+	var stack []iter.Seq2[publish.Item, error]
 	for _, l := range made {
 		stack = append(stack, l.items)
 		if l.fresh {
@@ -230,7 +244,11 @@ func (c *Converter) flat(ctx context.Context, img Image, id unpacked.Digest, lay
 		return fresh, err
 	}
 	root := unpacked.FlatRoot(id)
-	if err := c.Tx.Replace(root, rebase(Merge(stack...), "", root)); err != nil {
+	// Singularity's files stand apart from the layers, which cannot remove them.
+	err = mergeFollowing(stack, func(image iter.Seq2[publish.Item, error]) error {
+		return c.Tx.Replace(root, rebase(Merge(skeleton, image), "", root))
+	})
+	if err != nil {
 		return fresh, err
 	}
 	c.mu.Lock()
@@ -242,9 +260,9 @@ func (c *Converter) flat(ctx context.Context, img Image, id unpacked.Digest, lay
 	return fresh, nil
 }
 
-// skeleton is the lowest layer of a flat image: the catalog's marker and Singularity's files, which give way to whatever
-// the image has.
-func (c *Converter) skeleton(config *v1.ConfigFile) (iter.Seq2[publish.Item, error], error) {
+// skeleton is what lies below a flat image: the catalog's marker and Singularity's files, which give way to whatever the
+// image has.
+func (c *Converter) skeleton(ctx context.Context, config *v1.ConfigFile) (iter.Seq2[publish.Item, error], error) {
 	files := append(skeleton(config), skeletonFile{"/" + unpacked.CatalogMarker, modeFile, ""})
 	mtime := config.Created.Unix()
 	if config.Created.IsZero() {
@@ -257,7 +275,7 @@ func (c *Converter) skeleton(config *v1.ConfigFile) (iter.Seq2[publish.Item, err
 		case unix.S_IFLNK:
 			items[i].Entry.Symlink = f.text
 		case unix.S_IFREG:
-			content, err := c.Tx.Ingest(context.Background(), bytes.NewReader([]byte(f.text)))
+			content, err := c.Tx.Ingest(ctx, bytes.NewReader([]byte(f.text)))
 			if err != nil {
 				return nil, err
 			}
@@ -268,15 +286,17 @@ func (c *Converter) skeleton(config *v1.ConfigFile) (iter.Seq2[publish.Item, err
 }
 
 // catalogs places catalog markers in directories, where DUCC has them.
-func (c *Converter) catalogs(dirs ...string) error {
+func (c *Converter) catalogs(dirs ...string) error { return placeCatalogs(c.Tx, dirs...) }
+
+func placeCatalogs(tx *publish.Tx, dirs ...string) error {
 	for _, dir := range dirs {
 		marker := dir + "/" + unpacked.CatalogMarker
-		if _, err := c.Tx.Lookup(marker); err == nil {
+		if _, err := tx.Lookup(marker); err == nil {
 			continue
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err := c.Tx.PutFile(marker, 0o644, bytes.NewReader(nil)); err != nil {
+		if err := tx.PutFile(marker, 0o644, bytes.NewReader(nil)); err != nil {
 			return err
 		}
 	}

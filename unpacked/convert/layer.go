@@ -29,6 +29,8 @@ const layerMark = ".metadata/flathub.json"
 type madeLayer struct {
 	items iter.Seq2[publish.Item, error] // paths relative to the layer's root; may be read again
 	fresh bool                           // read from its source by this transaction
+	size  int64                          // bytes of its tar, if it is fresh
+	close func() error                   // frees items; nil: nothing to free
 	done  chan struct{}
 	err   error
 }
@@ -75,13 +77,12 @@ func (c *Converter) layer(ctx context.Context, img Image, l v1.Layer, diffID v1.
 func (c *Converter) make(ctx context.Context, made *madeLayer, img Image, l v1.Layer, digest unpacked.Digest, diffID v1.Hash, image unpacked.Digest) error {
 	root := unpacked.LayerRoot(digest)
 	if _, err := c.Tx.Lookup(path.Join(unpacked.LayerDir(digest), layerMark)); err == nil && !c.Again {
-		made.items = rebase(c.Tx.Items(root), root, "")
+		made.items = withoutMarker(rebase(c.Tx.Items(root), root, ""))
 		c.report(Progress{Image: img.Name.String(), Layer: digest, Done: true})
 		return nil
 	}
 	made.fresh = true
-	size, err := c.read(ctx, made, img, l, digest, diffID)
-	if err != nil {
+	if err := c.read(ctx, made, img, l, digest, diffID); err != nil {
 		return err
 	}
 	shard := path.Dir(unpacked.LayerDir(digest))
@@ -94,43 +95,75 @@ func (c *Converter) make(ctx context.Context, made *madeLayer, img Image, l v1.L
 	if err := c.catalogs(root); err != nil {
 		return err
 	}
-	return c.layerMetadata(img, digest, diffID, image, size)
+	return c.layerMetadata(img, digest, diffID, image, made.size)
 }
 
-// read streams a layer's blob into objects and leaves its rows in made. It answers the size of the uncompressed tar.
-func (c *Converter) read(ctx context.Context, made *madeLayer, img Image, l v1.Layer, digest unpacked.Digest, diffID v1.Hash) (int64, error) {
+// withoutMarker leaves out the catalog marker at a layer's root: it is the repository's, not the image's.
+func withoutMarker(items iter.Seq2[publish.Item, error]) iter.Seq2[publish.Item, error] {
+	return func(yield func(publish.Item, error) bool) {
+		for it, err := range items {
+			if err == nil && it.Path == "/"+unpacked.CatalogMarker {
+				continue
+			}
+			if !yield(it, err) {
+				return
+			}
+		}
+	}
+}
+
+// layerSize is the size of a layer's tar, 0 where it is not known.
+func (c *Converter) layerSize(ctx context.Context, digest unpacked.Digest) int64 {
+	c.mu.Lock()
+	made := c.layers[digest]
+	c.mu.Unlock()
+	if made != nil && made.fresh {
+		return made.size
+	}
+	var rows []podmanLayer
+	text, err := readFile(ctx, c.Tx.Base(), unpacked.LayerConfig(digest))
+	if err != nil || json.Unmarshal(text, &rows) != nil || len(rows) == 0 {
+		return 0
+	}
+	return rows[0].DiffSize
+}
+
+// read streams a layer's blob into objects and leaves its rows in made.
+func (c *Converter) read(ctx context.Context, made *madeLayer, img Image, l v1.Layer, digest unpacked.Digest, diffID v1.Hash) error {
 	size, err := l.Size()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	blob, err := l.Compressed()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer blob.Close()
 	news := Progress{Image: img.Name.String(), Layer: digest, Size: size}
 	stored := newSum(&reporter{r: blob, report: c.report, news: news})
 	plain, err := layer.Decompress(stored)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer plain.Close()
 	tar := newSum(plain)
 	rows, err := layer.Read(ctx, c.Tx, tar, layer.Options{Scratch: c.Tx.Scratch(), Whiteouts: true, Compressed: func() int64 { return stored.n }})
 	if err != nil {
-		return 0, err
+		return err
 	}
 	// What follows the end of the archive is part of the digests.
 	if err := tar.drain(diffID.String()); err != nil {
-		return 0, fmt.Errorf("its uncompressed form: %w", err)
+		rows.Close()
+		return fmt.Errorf("its uncompressed form: %w", err)
 	}
 	if err := stored.drain(string(digest)); err != nil {
-		return 0, err
+		rows.Close()
+		return err
 	}
-	made.items = rows.Items()
+	made.items, made.close, made.size = withoutMarker(rows.Items()), rows.Close, tar.n
 	news.Read, news.Done = size, true
 	c.report(news)
-	return tar.n, nil
+	return nil
 }
 
 func (c *Converter) report(p Progress) {

@@ -20,7 +20,8 @@ func isImplied(e catalog.Entry) bool { return e.Xattrs[layer.Implied] != nil }
 
 // Merge stacks layers, the lowest first, into the tree that a container of them sees. Each layer is a stream of items
 // sorted in path order with paths relative to its root ("" is the root), and so is the result. It holds one item of each
-// layer and one frame for each directory on the way to the current path, whatever the size of the layers.
+// layer and one frame for each directory on the way to the current path, whatever the size of the layers. A layer that
+// goes through a symbolic link of a lower one ends it with a *redirect.
 func Merge(layers ...iter.Seq2[publish.Item, error]) iter.Seq2[publish.Item, error] {
 	return func(yield func(publish.Item, error) bool) {
 		m := merger{groups: map[groupKey]uint32{}}
@@ -107,6 +108,9 @@ func (m *merger) step() (item publish.Item, emit, done bool, err error) {
 	}
 	if len(stack) == 0 {
 		return item, false, false, nil
+	}
+	if r := findRedirect(stack); r != nil {
+		return item, false, false, r
 	}
 	top := stack[len(stack)-1]
 	switch {

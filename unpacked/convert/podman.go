@@ -70,8 +70,8 @@ func readPodmanStore(ctx context.Context, tx *publish.Tx) (*podmanStore, error) 
 	return s, nil
 }
 
-// add puts an image into the store; name is taken away from an image that had it.
-func (s *podmanStore) add(tx *publish.Tx, img Image, name string) error {
+// add puts an image into the store; name is taken away from an image that had it. size tells the bytes of a layer's tar.
+func (s *podmanStore) add(tx *publish.Tx, img Image, name string, size func(unpacked.Digest) int64) error {
 	config, err := img.ConfigFile()
 	if err != nil {
 		return err
@@ -86,17 +86,24 @@ func (s *podmanStore) add(tx *publish.Tx, img Image, name string) error {
 	for i, l := range m.Layers {
 		diff := config.RootFS.DiffIDs[i].String()
 		row := podmanLayer{ID: chainID(parent, diff), Parent: parent, Created: made, CompressedDigest: l.Digest.String(), CompressedSize: l.Size, DiffDigest: diff}
-		if !slices.ContainsFunc(s.layers, func(have podmanLayer) bool { return have.ID == row.ID }) {
-			if err := addPodmanLayer(tx, row, lower); err != nil {
-				return err
-			}
-			s.layers = append(s.layers, row)
-			s.changed = true
+		row.DiffSize = size(unpacked.Digest(row.CompressedDigest))
+		if err := s.addLayer(tx, row, lower); err != nil {
+			return err
 		}
 		lower = append([]string{"l/" + shortID(row.ID)}, lower...)
 		parent = row.ID
 	}
 	return s.addImage(tx, img, podmanImage{ID: m.Config.Digest.Hex, Names: []string{name}, Layer: parent, Created: made})
+}
+
+// addLayer adds a layer that is not there. One that is may be DUCC's, whose links have other names.
+func (s *podmanStore) addLayer(tx *publish.Tx, row podmanLayer, lower []string) error {
+	if slices.ContainsFunc(s.layers, func(have podmanLayer) bool { return have.ID == row.ID }) {
+		return addPodmanLink(tx, row.ID)
+	}
+	s.layers = append(s.layers, row)
+	s.changed = true
+	return addPodmanLayer(tx, row, lower)
 }
 
 func (s *podmanStore) addImage(tx *publish.Tx, img Image, row podmanImage) error {
@@ -145,15 +152,31 @@ func addPodmanLayer(tx *publish.Tx, row podmanLayer, lower []string) error {
 			return err
 		}
 	}
-	return tx.Symlink(podmanLinks+"/"+shortID(row.ID), "../"+row.ID+"/diff")
+	return addPodmanLink(tx, row.ID)
+}
+
+// addPodmanLink makes the short link by which upper layers name this one.
+func addPodmanLink(tx *publish.Tx, id string) error {
+	link, target := podmanLinks+"/"+shortID(id), "../"+id+"/diff"
+	if have, err := tx.Lookup(link); err == nil && have.Entry.Symlink == target {
+		return nil
+	}
+	return tx.Symlink(link, target)
 }
 
 // write puts the indexes in their place.
-func (s *podmanStore) write(c *Converter) error {
+func (s *podmanStore) write(tx *publish.Tx) error {
 	if !s.changed {
 		return nil
 	}
-	if err := c.catalogs(unpacked.PodmanStore, podmanOverlay, podmanImages, podmanLayers); err != nil {
+	s.changed = false
+	if s.images == nil {
+		s.images = []podmanImage{}
+	}
+	if s.layers == nil {
+		s.layers = []podmanLayer{}
+	}
+	if err := placeCatalogs(tx, unpacked.PodmanStore, podmanOverlay, podmanImages, podmanLayers); err != nil {
 		return err
 	}
 	for name, rows := range map[string]any{podmanImages + "/images": s.images, podmanLayers + "/layers": s.layers} {
@@ -161,10 +184,10 @@ func (s *podmanStore) write(c *Converter) error {
 		if err != nil {
 			return err
 		}
-		if err := c.Tx.PutFile(name+".json", 0o644, bytes.NewReader(text)); err != nil {
+		if err := tx.PutFile(name+".json", 0o644, bytes.NewReader(text)); err != nil {
 			return err
 		}
-		if err := c.Tx.PutFile(name+".lock", 0o644, bytes.NewReader(nil)); err != nil {
+		if err := tx.PutFile(name+".lock", 0o644, bytes.NewReader(nil)); err != nil {
 			return err
 		}
 	}

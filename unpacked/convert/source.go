@@ -2,9 +2,11 @@ package convert
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -124,43 +126,57 @@ func (s Source) openRegistry(ctx context.Context, ref, as string) ([]Image, erro
 			return nil, err
 		}
 	}
-	var images []Image
-	for _, host := range append(s.Mirrors[parsed.Registry], parsed.Registry) {
-		if images, err = s.openHost(ctx, host, parsed); err == nil {
-			break
-		}
-	}
+	images, err := ask(ctx, s, parsed.Registry, func(host string) ([]Image, error) { return s.openHost(ctx, host, parsed) })
 	for i := range images {
 		images[i].Name = named
 	}
 	return images, err
 }
 
+// ask asks a registry's mirrors and then itself; the error tells what each of them said.
+func ask[T any](ctx context.Context, s Source, registry string, question func(host string) (T, error)) (answer T, err error) {
+	var errs []error
+	for _, host := range append(slices.Clone(s.Mirrors[registry]), registry) {
+		if answer, err = question(host); err == nil {
+			return answer, nil
+		}
+		errs = append(errs, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return answer, errors.Join(errs...)
+}
+
 // Head asks a registry for the digest of what a name stands for now, an image or an index.
 func (s Source) Head(ctx context.Context, ref unpacked.Reference) (unpacked.Digest, error) {
-	r, err := s.reference(ref.Registry, ref)
-	if err != nil {
-		return "", err
-	}
-	desc, err := remote.Head(r, s.options(ctx)...)
-	if err != nil {
-		return "", fmt.Errorf("image %s: %w", r, err)
-	}
-	return unpacked.ParseDigest(desc.Digest.String())
+	return ask(ctx, s, ref.Registry, func(host string) (unpacked.Digest, error) {
+		r, err := s.reference(host, ref)
+		if err != nil {
+			return "", err
+		}
+		desc, err := remote.Head(r, s.options(ctx)...)
+		if err != nil {
+			return "", fmt.Errorf("image %s: %w", r, err)
+		}
+		return unpacked.ParseDigest(desc.Digest.String())
+	})
 }
 
 // Tags lists the tags of ref's repository.
 func (s Source) Tags(ctx context.Context, ref unpacked.Reference) ([]string, error) {
 	ref.Tag, ref.Digest = "latest", "" // a wish's tag may be a pattern, which the library refuses
-	r, err := s.reference(ref.Registry, ref)
-	if err != nil {
-		return nil, err
-	}
-	tags, err := remote.List(r.Context(), s.options(ctx)...)
-	if err != nil {
-		return nil, fmt.Errorf("tags of %s: %w", r.Context(), err)
-	}
-	return tags, nil
+	return ask(ctx, s, ref.Registry, func(host string) ([]string, error) {
+		r, err := s.reference(host, ref)
+		if err != nil {
+			return nil, err
+		}
+		tags, err := remote.List(r.Context(), s.options(ctx)...)
+		if err != nil {
+			return nil, fmt.Errorf("tags of %s: %w", r.Context(), err)
+		}
+		return tags, nil
+	})
 }
 
 // openHost asks one registry or mirror.

@@ -60,13 +60,16 @@ func (s *Sync) Run(ctx context.Context) (Report, error) {
 	for _, bad := range s.List.Bad {
 		r.Failures = append(r.Failures, bad.Error())
 	}
-	all := s.expand(ctx, &r)
+	all := s.expand(ctx, &r) // never nil: an empty list removes everything
 	r.Wishes = len(all) + len(r.Failures)
+	if err := ctx.Err(); err != nil {
+		return r, err // every registry "failed"
+	}
 	tx, err := s.Begin(ctx)
 	if err != nil {
 		return r, err
 	}
-	defer func() { tx.Abort() }()
+	defer func() { tx.Abort() }() // after a commit it does nothing
 	todo := s.changed(tx, all, &r)
 	if s.DryRun {
 		for _, w := range todo {
@@ -74,36 +77,33 @@ func (s *Sync) Run(ctx context.Context) (Report, error) {
 		}
 		return r, nil
 	}
-	for len(todo) > 0 {
-		batch := todo[:min(imagesARevision, len(todo))]
+	for len(todo) > imagesARevision {
+		batch := todo[:imagesARevision]
 		todo = todo[len(batch):]
-		s.convert(ctx, tx, batch, &r)
-		if err := ctx.Err(); err != nil {
+		if err := s.publish(ctx, tx, batch, nil, &r); err != nil {
 			return r, err
 		}
-		if len(todo) == 0 {
-			break
-		}
-		if tx, err = s.next(ctx, tx, &r); err != nil {
+		if tx, err = s.Begin(ctx); err != nil {
 			return r, err
 		}
 	}
-	if err := s.collect(ctx, tx, all, &r); err != nil {
-		return r, err
-	}
-	return r, s.commit(ctx, tx, &r)
+	return r, s.publish(ctx, tx, todo, all, &r)
 }
 
-// next publishes what there is and begins the next transaction.
-func (s *Sync) next(ctx context.Context, tx *publish.Tx, r *Report) (*publish.Tx, error) {
-	if err := s.commit(ctx, tx, r); err != nil {
-		return tx, err
+// publish makes a revision of some images, and with the last of them of what is to be removed: all are those that stay.
+func (s *Sync) publish(ctx context.Context, tx *publish.Tx, batch, all []wanted, r *Report) error {
+	c := &Converter{Tx: tx, FQRN: s.FQRN, Progress: s.Progress}
+	defer c.Close()
+	s.convert(ctx, c, batch, r)
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	fresh, err := s.Begin(ctx)
-	if err != nil {
-		return tx, err
+	if all != nil {
+		if err := s.collect(ctx, c, all, r); err != nil {
+			return err
+		}
 	}
-	return fresh, nil
+	return s.commit(ctx, tx, r)
 }
 
 func (s *Sync) commit(ctx context.Context, tx *publish.Tx, r *Report) error {
@@ -139,7 +139,7 @@ func (s *Sync) expand(ctx context.Context, r *Report) []wanted {
 		})
 	}
 	group.Wait()
-	var all []wanted
+	all := []wanted{}
 	seen := map[string]bool{}
 	for _, l := range lists {
 		for _, w := range l {
@@ -218,8 +218,7 @@ func (s *Sync) present(tx *publish.Tx, w wanted) bool {
 	return err == nil && byTag.Entry.Symlink == byDigest.Entry.Symlink
 }
 
-func (s *Sync) convert(ctx context.Context, tx *publish.Tx, batch []wanted, r *Report) {
-	c := &Converter{Tx: tx, FQRN: s.FQRN, Progress: s.Progress}
+func (s *Sync) convert(ctx context.Context, c *Converter, batch []wanted, r *Report) {
 	for _, w := range batch {
 		if ctx.Err() != nil {
 			return
