@@ -219,7 +219,7 @@ func TestAutomaticCatalogs(t *testing.T) {
 // of the test machine are its judges, figures are in the benchmark.
 func TestLargeStream(t *testing.T) {
 	r := newTestRepo(t)
-	const dirs, files = 40, 250
+	const dirs, files = 20, 150
 	var content Content
 	r.publish(func(tx *Tx) (err error) {
 		if content, err = tx.Ingest(t.Context(), strings.NewReader("x")); err != nil {
