@@ -37,6 +37,7 @@ func verbs() []verb {
 		{"status", "", 0, 0, runStatus},
 		{"config", "show [FQRN]", 1, 2, runConfig},
 		{"resolve", "IMAGE", 1, 1, runResolve},
+		{"json", "FILE", 1, 1, runJSON},
 	}
 }
 

@@ -61,6 +61,9 @@ func (p *program) runContainer(o *options, action, arg string, args []string) er
 		return err
 	}
 	p.log.release()
+	if err := c.enterLimits(); err != nil {
+		return err
+	}
 	if err := c.find(); err != nil {
 		return err
 	}
@@ -99,6 +102,9 @@ func (c *container) check() error {
 		return err
 	}
 	if err := c.checkPrivileges(); err != nil {
+		return err
+	}
+	if err := c.readLimits(); err != nil {
 		return err
 	}
 	return c.checkNetwork()

@@ -1,5 +1,7 @@
 package main
 
+import "github.com/flatrun/flatrun/runtime/limits"
+
 // options holds what the flags of the container verbs say.
 type options struct {
 	Help bool
@@ -40,6 +42,10 @@ type options struct {
 	NV, ROCm         bool
 	NoNV, NoROCm     bool
 	ContainLibs      []string
+	Devices, CDIDirs []string
+	Limits           limits.Limits
+	LimitFlags       []string // the flags that Limits come from
+	LimitsFile       string
 	ShareNS          bool
 	ScriptTimeout    string
 	Ignored          bool     // sink of flags that have nothing to do here
@@ -163,7 +169,6 @@ func privilegeFlags(o *options) []flag {
 }
 
 func deviceFlags(o *options) []flag {
-	const cdi = "CDI devices are not supported; bind the device nodes and libraries with --bind, or use --nv or --rocm"
 	return []flag{
 		{name: "nv", value: &o.NV, twins: []string{"NV"}, help: "bring in the host's NVIDIA devices and libraries, where there are any"},
 		{name: "rocm", value: &o.ROCm, twins: []string{"ROCM"}, help: "bring in the host's AMD devices and libraries, where there are any"},
@@ -173,22 +178,8 @@ func deviceFlags(o *options) []flag {
 		{name: "nvccli", value: &o.Refused, twins: []string{"NVCCLI"}, hidden: true, refuse: "nvidia-container-cli needs root; use --nv"},
 		{name: "compat32", value: &o.Refused, twins: []string{"COMPAT32"}, hidden: true, refuse: "32-bit GPU libraries are not brought in; bind them with --containlibs"},
 		{name: "intel-hpu", value: &o.Refused, twins: []string{"INTEL_HPU"}, hidden: true, refuse: "Gaudi devices are not set up; without --contain they are visible as on the host"},
-		{name: "device", value: &o.RefusedList, twins: []string{"DEVICE"}, hidden: true, refuse: cdi},
-		{name: "cdi-dirs", value: &o.RefusedList, twins: []string{"CDI_DIRS"}, hidden: true, refuse: cdi},
-	}
-}
-
-func limitFlags(o *options) []flag {
-	const why = "resource limits need a delegated cgroup, which is not set up here; ask the batch system for the limit, or use systemd-run --user --scope"
-	row := func(name, twin string) flag {
-		return flag{name: name, value: &o.RefusedNumber, twins: []string{twin}, hidden: true, refuse: why}
-	}
-	return []flag{
-		row("cpus", "CPUS"), row("cpu-shares", "CPU_SHARES"), row("cpuset-cpus", "CPUSET_CPUS"), row("cpuset-mems", "CPUSET_MEMS"),
-		row("memory", "MEMORY"), row("memory-reservation", "MEMORY_RESERVATION"), row("memory-swap", "MEMORY_SWAP"),
-		row("pids-limit", "PIDS_LIMIT"), row("blkio-weight", "BLKIO_WEIGHT"), row("blkio-weight-device", "BLKIO_WEIGHT_DEVICE"),
-		row("apply-cgroups", "APPLY_CGROUPS"),
-		{name: "oom-kill-disable", value: &o.Refused, twins: []string{"OOM_KILL_DISABLE"}, hidden: true, refuse: why},
+		{name: "device", value: &o.Devices, twins: []string{"DEVICE"}, arg: "list", help: "CDI devices, as vendor/class=name"},
+		{name: "cdi-dirs", value: &o.CDIDirs, twins: []string{"CDI_DIRS"}, arg: "dirs", help: "where CDI specifications are (default /etc/cdi,/var/run/cdi)"},
 	}
 }
 

@@ -15,17 +15,21 @@ func (c *container) addDrivers(r *runtime.Request) error {
 	for _, driver := range []struct {
 		on     bool
 		flag   string
-		vendor gpu.Vendor
-	}{{o.NV && !o.NoNV, "--nv", gpu.NVIDIA()}, {o.ROCm && !o.NoROCm, "--rocm", gpu.ROCm()}} {
-		if !driver.on || !gpu.HasDevice(driver.vendor, gpu.Places{}) {
+		vendor func() gpu.Vendor
+	}{{o.NV && !o.NoNV, "--nv", gpu.NVIDIA}, {o.ROCm && !o.NoROCm, "--rocm", gpu.ROCm}} {
+		if !driver.on {
 			continue
 		}
-		host, err := gpu.Look(driver.vendor, gpu.Places{})
+		vendor := driver.vendor()
+		if !gpu.HasDevice(vendor, gpu.Places{}) {
+			continue
+		}
+		host, err := gpu.Look(vendor, gpu.Places{})
 		if err != nil {
 			c.log.warnf("%s: %s", driver.flag, err)
 			continue
 		}
-		selected := gpu.Select(driver.vendor, host, gpu.LookInto(c.image.Root))
+		selected := gpu.Select(vendor, host, gpu.LookInto(c.image.Root))
 		if len(selected.TooNew) > 0 {
 			c.log.warnf("%s: left out what needs glibc %s, which is newer than the image's: %s", driver.flag, selected.Needs, strings.Join(selected.TooNew, ", "))
 		}

@@ -218,7 +218,16 @@ func TestReadObject(t *testing.T) {
 	if image.Arch == (Arch{}) {
 		t.Error("unknown architecture")
 	}
-	if o, err := readFile("testdata/none.cache"); err == nil {
+	all, err := loaderCache("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := slices.IndexFunc(all, func(l Library) bool { return l.Name == "libc.so.6" }); i >= 0 {
+		if o, err := ReadFile(all[i].Path); err != nil || o.Name != "libc.so.6" {
+			t.Errorf("%s: %+v, %v", all[i].Path, o, err)
+		}
+	}
+	if o, err := ReadFile("testdata/none.cache"); err == nil {
 		t.Errorf("a loader cache passes for a library: %+v", o)
 	}
 }

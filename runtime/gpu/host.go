@@ -34,7 +34,7 @@ func Look(v Vendor, places Places) (Inventory, error) {
 	host.Libraries = wanted(v, all)
 	host.Objects = make(map[string]Object, len(host.Libraries))
 	for _, l := range host.Libraries {
-		if o, err := readFile(l.Path); err == nil {
+		if o, err := ReadFile(l.Path); err == nil {
 			host.Objects[l.Path] = o
 		}
 	}
@@ -94,7 +94,8 @@ func listCache(file string) (string, error) {
 	return string(out), err
 }
 
-func readFile(file string) (Object, error) {
+// ReadFile is ReadObject for a file of the host.
+func ReadFile(file string) (Object, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return Object{}, err

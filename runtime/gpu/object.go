@@ -3,6 +3,7 @@ package gpu
 import (
 	"debug/elf"
 	"io"
+	"path"
 	"strconv"
 	"strings"
 )
@@ -35,6 +36,7 @@ func ParseVersion(name string) (Version, bool) {
 
 // Object is what counts of a shared library.
 type Object struct {
+	Name  string // what programs ask for (DT_SONAME), "" if it does not say
 	Arch  Arch
 	Needs Version // the newest glibc symbols that it uses
 	Has   Version // the newest that it defines; libc.so.6 does
@@ -47,6 +49,9 @@ func ReadObject(r io.ReaderAt) (Object, error) {
 		return Object{}, err
 	}
 	o := Object{Arch: Arch{f.Class, f.Machine}}
+	if names, err := f.DynString(elf.DT_SONAME); err == nil && len(names) == 1 && path.Base(names[0]) == names[0] {
+		o.Name = names[0]
+	}
 	// A file without version sections is one without needs; so is one whose sections were stripped.
 	needs, _ := f.DynamicVersionNeeds()
 	for _, n := range needs {

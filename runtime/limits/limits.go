@@ -2,7 +2,7 @@
 //
 // An ordinary user can do that where a part of the tree of control groups (version 2) was delegated to him: the directory
 // of the group he is in, or of one above it, is his. Group makes a child there. Where nothing is delegated, the user's
-// systemd may still make a scope; Properties is what it has to be asked for.
+// systemd may still make a scope: Scope asks for it.
 //
 // The process becomes the command of a container and nobody waits for its end, so the group stays behind, empty. It
 // carries the process in its name, and whoever makes the next one in the same place removes those that are done.
@@ -11,7 +11,6 @@ package limits
 import (
 	"fmt"
 	"strconv"
-	"strings"
 )
 
 // Limits are what may be bounded. A nil value bounds nothing.
@@ -117,29 +116,4 @@ func (l *Limits) Controllers() ([]string, error) {
 		}
 	}
 	return names, err
-}
-
-// Properties are the limits as systemd names them, for systemd-run -p.
-func (l *Limits) Properties() ([]string, error) {
-	all, err := l.settings()
-	if err != nil {
-		return nil, err
-	}
-	names := map[string]string{
-		"memory.max": "MemoryMax", "memory.swap.max": "MemorySwapMax", "memory.low": "MemoryLow", "cpu.weight": "CPUWeight",
-		"cpuset.cpus": "AllowedCPUs", "cpuset.mems": "AllowedMemoryNodes", "pids.max": "TasksMax", "io.weight": "IOWeight",
-	}
-	var properties []string
-	for _, s := range all {
-		value := strings.TrimPrefix(s.value, "default ")
-		if value == "max" {
-			value = "infinity"
-		}
-		if s.file == "cpu.max" {
-			properties = append(properties, fmt.Sprintf("CPUQuota=%d%%", max(1, int64(*l.CPUs*100))))
-			continue
-		}
-		properties = append(properties, names[s.file]+"="+value)
-	}
-	return properties, nil
 }

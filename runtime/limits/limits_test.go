@@ -28,17 +28,17 @@ func TestSettings(t *testing.T) {
 		{"", "", ""},
 		{"memory=1G", "memory/memory.max=1073741824", "MemoryMax=1073741824"},
 		{"memory=1G memory-swap=3G", "memory/memory.max=1073741824 memory/memory.swap.max=2147483648", "MemoryMax=1073741824 MemorySwapMax=2147483648"},
-		{"memory=1G memory-swap=-1", "memory/memory.max=1073741824 memory/memory.swap.max=max", "MemoryMax=1073741824 MemorySwapMax=infinity"},
-		{"memory-swap=-1", "memory/memory.swap.max=max", "MemorySwapMax=infinity"},
+		{"memory=1G memory-swap=-1", "memory/memory.max=1073741824 memory/memory.swap.max=max", "MemoryMax=1073741824 MemorySwapMax=18446744073709551615"},
+		{"memory-swap=-1", "memory/memory.swap.max=max", "MemorySwapMax=18446744073709551615"},
 		{"memory-reservation=100k", "memory/memory.low=102400", "MemoryLow=102400"},
-		{"cpus=1.5", "cpu/cpu.max=150000_100000", "CPUQuota=150%"},
-		{"cpus=0.01", "cpu/cpu.max=1000_100000", "CPUQuota=1%"},
+		{"cpus=1.5", "cpu/cpu.max=150000_100000", "CPUQuotaPerSecUSec=1500000"},
+		{"cpus=0.01", "cpu/cpu.max=1000_100000", "CPUQuotaPerSecUSec=10000"},
 		{"cpu-shares=1024", "cpu/cpu.weight=39", "CPUWeight=39"},
 		{"cpu-shares=2", "cpu/cpu.weight=1", "CPUWeight=1"},
 		{"cpu-shares=262144", "cpu/cpu.weight=10000", "CPUWeight=10000"},
-		{"cpuset-cpus=0-3,8 cpuset-mems=0", "cpuset/cpuset.cpus=0-3,8 cpuset/cpuset.mems=0", "AllowedCPUs=0-3,8 AllowedMemoryNodes=0"},
+		{"cpuset-cpus=0-3,8 cpuset-mems=0", "cpuset/cpuset.cpus=0-3,8 cpuset/cpuset.mems=0", "AllowedCPUs=2_15_1 AllowedMemoryNodes=1_1"},
 		{"pids-limit=100", "pids/pids.max=100", "TasksMax=100"},
-		{"pids-limit=-1", "pids/pids.max=max", "TasksMax=infinity"},
+		{"pids-limit=-1", "pids/pids.max=max", "TasksMax=18446744073709551615"},
 		{"blkio-weight=10", "io/io.weight=default_1", "IOWeight=1"},
 		{"blkio-weight=1000", "io/io.weight=default_10000", "IOWeight=10000"},
 	} {
@@ -57,8 +57,12 @@ func TestSettings(t *testing.T) {
 		if got := strings.Join(files, " "); got != tt.files {
 			t.Errorf("%s: %s, want %s", tt.flags, got, tt.files)
 		}
-		properties, err := l.Properties()
-		if got := strings.Join(properties, " "); err != nil || got != tt.properties {
+		properties, err := l.properties()
+		var words []string
+		for _, p := range properties {
+			words = append(words, p[0]+"="+strings.Join(p[2:], "_"))
+		}
+		if got := strings.Join(words, " "); err != nil || got != tt.properties {
 			t.Errorf("%s: %s, want %s (%v)", tt.flags, got, tt.properties, err)
 		}
 	}
@@ -236,6 +240,50 @@ func TestNotDelegated(t *testing.T) {
 
 func second(_ string, err error) error { return err }
 
+// TestScope has a program in busctl's place that moves the process, or does not.
+func TestScope(t *testing.T) {
+	tree, user := fakeTree(t, "memory")
+	if err := os.Rename(filepath.Join(tree.Proc, "self"), filepath.Join(tree.Proc, "77")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("77", filepath.Join(tree.Proc, "self")); err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	t.Setenv("PATH", bin)
+	l := parse(t, "memory=1M")
+	expect := func(err error, why string) {
+		t.Helper()
+		if !errors.Is(err, ErrNotDelegated) || !strings.Contains(err.Error(), why) {
+			t.Errorf("%v, want %q", err, why)
+		}
+	}
+	expect(l.Scope(tree), "nor is there a systemd")
+	busctl := func(script string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(bin, "busctl"), []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	busctl("echo 'Failed to connect to bus: No such file or directory' >&2\nexit 1\n")
+	expect(l.Scope(tree), "systemd makes none: Failed to connect to bus")
+	busctl(fmt.Sprintf("echo \"$*\" > %[1]s/words\necho 0::/user/flatrun-77.scope > %[2]s/77/cgroup\n", bin, tree.Proc))
+	for name, text := range map[string]string{"cgroup.controllers": "pids"} {
+		write(t, filepath.Join(user, "flatrun-77.scope", name), text)
+	}
+	expect(l.Scope(tree), "no controller memory")
+	write(t, filepath.Join(tree.Proc, "77/cgroup"), "0::/user/job\n")
+	write(t, filepath.Join(user, "flatrun-77.scope/cgroup.controllers"), "memory pids")
+	if err := l.Scope(tree); err != nil {
+		t.Error(err)
+	}
+	want := "--user --quiet call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager StartTransientUnit ssa(sv)a(sa(sv)) flatrun-77.scope fail 3 " +
+		"PIDs au 1 77 CollectMode s inactive-or-failed MemoryMax t 1048576 0\n"
+	if got := read(t, filepath.Join(bin, "words")); got != want {
+		t.Errorf("asked %q, want %q", got, want)
+	}
+}
+
 // TestHere is the real machine: either it works or the text says why not.
 func TestHere(t *testing.T) {
 	l := parse(t, "pids-limit=1000")
@@ -250,7 +298,7 @@ func FuzzParseFile(f *testing.F) {
 		var l Limits
 		if l.ParseFile(text) == nil {
 			l.settings()
-			l.Properties()
+			l.properties()
 		}
 	})
 }
