@@ -66,6 +66,10 @@ func (v *served) open(ctx context.Context, c caches) error {
 	}); err != nil {
 		return err
 	}
+	if err := v.authorize(); err != nil {
+		v.repo.Close()
+		return err
+	}
 	v.fs, err = fusefs.New(fusefs.Config{
 		Repo: v.repo, Store: v.store, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Log: v.log,
 		Usage: c.usage,
