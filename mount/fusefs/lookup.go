@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"context"
 	"fmt"
 	"syscall"
 	"time"
@@ -25,45 +26,47 @@ func (fs *FS) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out
 	}
 	d.entered.Store(true) // before the state is looked at, see notify
 	st := fs.state.Load()
-	err := fs.lookupIn(kernel(cancel, in.Pid), st, d, name, out)
-	return fs.answer(opLookup, join(d.path, name), err)
-}
-
-func (fs *FS) lookupIn(who caller, st *state, d *dir, name string, out *fuse.EntryOut) error {
-	p, err := fs.place(who, st, d)
-	if err != nil {
-		return err
-	}
-	t, err := fs.inside(who, st, p, d.path)
-	if err != nil {
-		return err
-	}
 	path := join(d.path, name)
-	e, found, err := t.lookup(path)
-	if err != nil {
-		return err
-	}
-	if !found {
+	l, err := ask(fs, caller{cancel, in.Pid}, func(ctx context.Context) (*listed, error) { return fs.child(ctx, st, d, path) })
+	switch {
+	case err != nil:
+		return fs.answer(opLookup, path, err)
+	case l == nil:
 		// Node id 0 with a time-out is a negative entry: the kernel does not ask again.
 		*out = fuse.EntryOut{}
 		out.SetEntryTimeout(forever)
-		return nil
+	default:
+		fs.entry(st, path, l, out)
+	}
+	return fuse.OK
+}
+
+// child finds the entry at path, which is in d; nil where there is none.
+func (fs *FS) child(ctx context.Context, st *state, d *dir, path string) (*listed, error) {
+	p, err := fs.place(ctx, st, d)
+	if err != nil {
+		return nil, err
+	}
+	t, err := fs.inside(ctx, st, p, d.path)
+	if err != nil {
+		return nil, err
+	}
+	e, found, err := t.lookup(path)
+	if err != nil || !found {
+		return nil, err
 	}
 	row, err := identity(t.cat.Catalog, &e)
 	if err != nil {
-		return unavailable(err)
+		return nil, unavailable(err)
 	}
 	l, err := fs.identify(st, t, &e, row)
-	if err != nil {
-		return err
-	}
-	fs.entry(st, t, path, &l, out)
-	return nil
+	return &l, err
 }
 
 // listed is an entry ready to be told to the kernel.
 type listed struct {
 	name  string
+	tree  *tree     // where it was found
 	cat   *numbered // whose ids and inode numbers name it
 	id    uint64    // 0 for directories, whose id depends on what the kernel knows
 	attr  fuse.Attr
@@ -74,7 +77,7 @@ type listed struct {
 
 // identify works out what the kernel is told about e, found in t. For a hard-linked entry, row is its group's first.
 func (fs *FS) identify(st *state, t *tree, e *catalog.Entry, row int64) (listed, error) {
-	l := listed{name: e.Name, cat: t.cat, row: row, flags: e.Flags, has: e.HasXattrs}
+	l := listed{name: e.Name, tree: t, cat: t.cat, row: row, flags: e.Flags, has: e.HasXattrs}
 	if !e.IsDir() {
 		l.cat, l.row = eldest(t, e, row)
 		var err error
@@ -87,7 +90,7 @@ func (fs *FS) identify(st *state, t *tree, e *catalog.Entry, row int64) (listed,
 }
 
 // entry tells the kernel about l, which is at path, and counts that it was told.
-func (fs *FS) entry(st *state, t *tree, path string, l *listed, out *fuse.EntryOut) {
+func (fs *FS) entry(st *state, path string, l *listed, out *fuse.EntryOut) {
 	*out = fuse.EntryOut{NodeId: l.id, Attr: l.attr}
 	out.SetEntryTimeout(forever)
 	out.SetAttrTimeout(forever)
@@ -98,7 +101,7 @@ func (fs *FS) entry(st *state, t *tree, path string, l *listed, out *fuse.EntryO
 	d := fs.dirs.ref(path, l.attr.Ino)
 	out.NodeId, out.Attr.Ino = d.id, d.inode
 	if p := d.place.Load(); p == nil || p.generation != st.generation {
-		d.place.Store(newPlace(st, t, l.row, l.flags, l.has))
+		d.place.Store(newPlace(st, l.tree, l.row, l.flags, l.has))
 	}
 }
 
@@ -118,7 +121,7 @@ func (fs *FS) Forget(id, n uint64) {
 func (fs *FS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	defer fs.counters.count(opGetAttr, time.Now())
 	st := fs.state.Load()
-	n, err := fs.node(kernel(cancel, in.Pid), st, in.NodeId)
+	n, err := ask(fs, caller{cancel, in.Pid}, func(ctx context.Context) (node, error) { return fs.node(ctx, st, in.NodeId) })
 	if err == nil {
 		fs.attr(st, &n.entry, n.inode, &out.Attr)
 		out.SetTimeout(forever)
@@ -130,7 +133,7 @@ func (fs *FS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.Attr
 func (fs *FS) Readlink(cancel <-chan struct{}, in *fuse.InHeader) ([]byte, fuse.Status) {
 	defer fs.counters.count(opReadlink, time.Now())
 	st := fs.state.Load()
-	n, err := fs.node(kernel(cancel, in.Pid), st, in.NodeId)
+	n, err := ask(fs, caller{cancel, in.Pid}, func(ctx context.Context) (node, error) { return fs.node(ctx, st, in.NodeId) })
 	if err == nil && !n.entry.IsSymlink() {
 		err = syscall.EINVAL
 	}
@@ -150,7 +153,7 @@ type node struct {
 }
 
 // node reads the entry behind an id.
-func (fs *FS) node(who caller, st *state, id uint64) (node, error) {
+func (fs *FS) node(ctx context.Context, st *state, id uint64) (node, error) {
 	if !isDir(id) {
 		cat, row, ok := fs.numbers.byID(id)
 		if !ok {
@@ -164,7 +167,7 @@ func (fs *FS) node(who caller, st *state, id uint64) (node, error) {
 		return node{}, fmt.Errorf("node %#x: %w", id, errStale)
 	}
 	n := node{path: d.path, inode: d.inode}
-	p, err := fs.place(who, st, d)
+	p, err := fs.place(ctx, st, d)
 	if err != nil {
 		return n, err
 	}

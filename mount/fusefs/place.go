@@ -86,11 +86,11 @@ func newPlace(st *state, t *tree, row int64, flags catalog.Flags, xattrs bool) *
 }
 
 // place finds the directory in the revision st.
-func (fs *FS) place(who caller, st *state, d *dir) (*place, error) {
+func (fs *FS) place(ctx context.Context, st *state, d *dir) (*place, error) {
 	if p := d.place.Load(); p != nil && p.generation == st.generation {
 		return p, nil
 	}
-	p, err := fs.find(who, st, d.path)
+	p, err := fs.find(ctx, st, d.path)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (fs *FS) place(who caller, st *state, d *dir) (*place, error) {
 }
 
 // find walks to the directory at path, from the nearest directory above whose place is known.
-func (fs *FS) find(who caller, st *state, path string) (*place, error) {
+func (fs *FS) find(ctx context.Context, st *state, path string) (*place, error) {
 	if path == "" {
 		return st.root, nil
 	}
@@ -107,14 +107,14 @@ func (fs *FS) find(who caller, st *state, path string) (*place, error) {
 	var above *place
 	var err error
 	if d := fs.dirs.find(up); d != nil {
-		above, err = fs.place(who, st, d)
+		above, err = fs.place(ctx, st, d)
 	} else {
-		above, err = fs.find(who, st, up)
+		above, err = fs.find(ctx, st, up)
 	}
 	if err != nil {
 		return nil, err
 	}
-	t, err := fs.inside(who, st, above, up)
+	t, err := fs.inside(ctx, st, above, up)
 	if err != nil {
 		return nil, err
 	}
@@ -129,14 +129,14 @@ func (fs *FS) find(who caller, st *state, path string) (*place, error) {
 }
 
 // inside is where the children of the directory at path are, loading the child catalog of a transition point.
-func (fs *FS) inside(who caller, st *state, p *place, path string) (*tree, error) {
+func (fs *FS) inside(ctx context.Context, st *state, p *place, path string) (*tree, error) {
 	p.mu.Lock()
 	t := p.inside
 	p.mu.Unlock()
 	if t != nil {
 		return t, nil
 	}
-	t, err := fs.pass(who, st, p, path)
+	t, err := fs.pass(ctx, st, p, path)
 	if err != nil {
 		return nil, err
 	}
@@ -149,19 +149,16 @@ func (fs *FS) inside(who caller, st *state, p *place, path string) (*tree, error
 }
 
 // pass loads the catalog that takes over at the transition point path.
-func (fs *FS) pass(who caller, st *state, p *place, path string) (t *tree, err error) {
+func (fs *FS) pass(ctx context.Context, st *state, p *place, path string) (t *tree, err error) {
 	e, err := p.holder.cat.row(p.row)
 	if err != nil {
 		return nil, err
 	}
-	err = fs.waiting(who, func(ctx context.Context) error {
-		root, err := st.rev.Enter(ctx, p.holder.node(e, path))
-		if err == nil {
-			t, err = fs.tree(root, path)
-		}
-		return unavailable(err)
-	})
-	return t, err
+	root, err := st.rev.Enter(ctx, p.holder.node(e, path))
+	if err == nil {
+		t, err = fs.tree(root, path)
+	}
+	return t, unavailable(err)
 }
 
 // lineages remembers which catalogs the revisions of this mount had at each place.

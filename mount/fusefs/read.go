@@ -21,10 +21,14 @@ import (
 func (fs *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	defer fs.counters.count(opRead, time.Now())
 	st := fs.state.Load()
-	who := kernel(cancel, in.Pid)
-	c, err := fs.content(who, st, in.NodeId)
-	if err != nil {
-		return nil, fs.answer(opRead, "", err)
+	who := caller{cancel, in.Pid}
+	c := fs.contents.get(in.NodeId)
+	if c == nil {
+		var err error
+		c, err = ask(fs, who, func(ctx context.Context) (*content, error) { return fs.content(ctx, st, in.NodeId) })
+		if err != nil {
+			return nil, fs.answer(opRead, "", err)
+		}
 	}
 	n, err := fs.readAt(who, c, buf, int64(in.Offset))
 	if err != nil {
@@ -138,14 +142,11 @@ func (t *contents) put(c *content) {
 }
 
 // content finds what the file with the id consists of.
-func (fs *FS) content(who caller, st *state, id uint64) (*content, error) {
-	if c := fs.contents.get(id); c != nil {
-		return c, nil
-	}
+func (fs *FS) content(ctx context.Context, st *state, id uint64) (*content, error) {
 	if isDir(id) {
 		return nil, syscall.EISDIR
 	}
-	n, err := fs.node(who, st, id)
+	n, err := fs.node(ctx, st, id)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package fusefs
 
 import (
 	"container/list"
+	"context"
 	"sync"
 	"time"
 
@@ -13,12 +14,12 @@ import (
 
 // ReadDirPlus lists a directory with everything a stat of its entries would tell, so that a walk sends no LOOKUP.
 func (fs *FS) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return fs.readDir(opReadDirPlus, kernel(cancel, in.Pid), in, out)
+	return fs.readDir(opReadDirPlus, caller{cancel, in.Pid}, in, out)
 }
 
 // ReadDir lists a directory; the kernel asks so only where it does not know READDIRPLUS.
 func (fs *FS) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return fs.readDir(opReadDir, kernel(cancel, in.Pid), in, out)
+	return fs.readDir(opReadDir, caller{cancel, in.Pid}, in, out)
 }
 
 func (fs *FS) readDir(o op, who caller, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
@@ -29,7 +30,11 @@ func (fs *FS) readDir(o op, who caller, in *fuse.ReadIn, out *fuse.DirEntryList)
 	}
 	d.entered.Store(true) // before the state is looked at, see notify
 	st := fs.state.Load()
-	l, err := fs.listing(who, st, d)
+	l := fs.listings.get(d.id, st.generation)
+	var err error
+	if l == nil {
+		l, err = ask(fs, who, func(ctx context.Context) (*listing, error) { return fs.listing(ctx, st, d) })
+	}
 	if err != nil {
 		return fs.answer(o, d.path, err)
 	}
@@ -76,7 +81,7 @@ func (fs *FS) emit(o op, st *state, d *dir, l *listing, i uint64, out *fuse.DirE
 	}
 	// The dots carry node id 0, which tells the kernel nothing: it would not count them as known.
 	if e != nil {
-		fs.entry(st, l.tree, join(d.path, e.name), e, slot)
+		fs.entry(st, join(d.path, e.name), e, slot)
 	}
 	return true
 }
@@ -85,7 +90,6 @@ func (fs *FS) emit(o op, st *state, d *dir, l *listing, i uint64, out *fuse.DirE
 type listing struct {
 	id         uint64 // of the directory
 	generation uint64
-	tree       *tree
 	entries    []listed
 }
 
@@ -141,20 +145,17 @@ func (t *listings) remove(e *list.Element) {
 	t.total -= len(l.entries)
 }
 
-// listing reads the directory, or finds it read already.
-func (fs *FS) listing(who caller, st *state, d *dir) (*listing, error) {
-	if l := fs.listings.get(d.id, st.generation); l != nil {
-		return l, nil
-	}
-	p, err := fs.place(who, st, d)
+// listing reads the directory.
+func (fs *FS) listing(ctx context.Context, st *state, d *dir) (*listing, error) {
+	p, err := fs.place(ctx, st, d)
 	if err != nil {
 		return nil, err
 	}
-	t, err := fs.inside(who, st, p, d.path)
+	t, err := fs.inside(ctx, st, p, d.path)
 	if err != nil {
 		return nil, err
 	}
-	l := &listing{id: d.id, generation: st.generation, tree: t}
+	l := &listing{id: d.id, generation: st.generation}
 	if l.entries, err = fs.list(st, t, d.path); err != nil {
 		return nil, err
 	}

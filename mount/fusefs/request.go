@@ -18,15 +18,40 @@ var errInterrupted = errors.New("interrupted by a signal")
 // reports only the first signal of a request, so a later kill shows nowhere else.
 const pendingInterval = 50 * time.Millisecond
 
+// caller is who waits for an answer.
+type caller struct {
+	cancel <-chan struct{} // closed when a signal reaches the waiting thread
+	pid    uint32          // the thread's
+}
+
+// ask runs a query that need not end when its context does: SQLite may have to open a catalog again, and who waits for that
+// must still be able to leave. An abandoned query ends by itself; it must not change what the kernel's answers are counted in.
+func ask[T any](fs *FS, who caller, query func(context.Context) (T, error)) (answer T, err error) {
+	err = fs.waiting(who, func(ctx context.Context) error {
+		var a T
+		var failed error
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			a, failed = query(ctx)
+		}()
+		select {
+		case <-done:
+			answer = a
+			return failed
+		case <-ctx.Done():
+			return unavailable(context.Cause(ctx))
+		}
+	})
+	return answer, err
+}
+
 // waiting runs fn, which may have to wait for the network, with a context that ends when the caller gives up.
 //
 // The kernel reports any signal that reaches a waiting caller. Answering each with EINTR would break programs that use
 // timers or wait for children (read(2) on a regular file "cannot" fail so), therefore a signal ends the wait only when
 // it is one by which users and batch systems stop processes.
 func (fs *FS) waiting(who caller, fn func(context.Context) error) error {
-	if who.ctx != nil {
-		return fn(who.ctx)
-	}
 	ctx, stop := context.WithCancelCause(fs.ctx)
 	if fs.timeout > 0 {
 		var expire context.CancelFunc
@@ -124,12 +149,3 @@ func pendingSignals(status string) uint64 {
 	}
 	return pending &^ blocked
 }
-
-// caller is who waits for an answer.
-type caller struct {
-	cancel <-chan struct{} // closed when a signal reaches the waiting thread
-	pid    uint32          // the thread's
-	ctx    context.Context // in place of these two: the file system asks for itself
-}
-
-func kernel(cancel <-chan struct{}, pid uint32) caller { return caller{cancel: cancel, pid: pid} }

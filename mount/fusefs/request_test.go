@@ -56,7 +56,7 @@ func TestWaiting(t *testing.T) {
 
 	t.Run("a signal ends the wait", func(t *testing.T) {
 		// A thread that cannot be seen counts as urgent.
-		err := testFS(t).waiting(kernel(interrupted, math.MaxInt32), block)
+		err := testFS(t).waiting(caller{interrupted, math.MaxInt32}, block)
 		if !errors.Is(err, errInterrupted) || errno(err) != statusOf(syscall.EINTR) {
 			t.Errorf("got %v", err)
 		}
@@ -64,7 +64,7 @@ func TestWaiting(t *testing.T) {
 	t.Run("a harmless signal does not", func(t *testing.T) {
 		fs := testFS(t)
 		fs.timeout = 4 * pendingInterval
-		err := fs.waiting(kernel(interrupted, uint32(os.Getpid())), block)
+		err := fs.waiting(caller{interrupted, uint32(os.Getpid())}, block)
 		if errors.Is(err, errInterrupted) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
@@ -72,7 +72,7 @@ func TestWaiting(t *testing.T) {
 	t.Run("the deadline does", func(t *testing.T) {
 		fs := testFS(t)
 		fs.timeout = time.Millisecond
-		err := fs.waiting(kernel(never, 1), block)
+		err := fs.waiting(caller{never, 1}, block)
 		if !errors.Is(err, context.DeadlineExceeded) || errno(unavailable(err)) != statusOf(syscall.EIO) {
 			t.Errorf("got %v", err)
 		}
@@ -80,16 +80,16 @@ func TestWaiting(t *testing.T) {
 	t.Run("closing the file system does", func(t *testing.T) {
 		fs := testFS(t)
 		fs.cancel()
-		if err := fs.waiting(kernel(never, 1), block); !errors.Is(err, context.Canceled) {
+		if err := fs.waiting(caller{never, 1}, block); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("an answer that needs no wait", func(t *testing.T) {
-		if err := testFS(t).waiting(kernel(never, 1), func(context.Context) error { return nil }); err != nil {
+		if err := testFS(t).waiting(caller{never, 1}, func(context.Context) error { return nil }); err != nil {
 			t.Error(err)
 		}
 		want := errors.New("its own")
-		if err := testFS(t).waiting(kernel(never, 1), func(context.Context) error { return want }); err != want {
+		if err := testFS(t).waiting(caller{never, 1}, func(context.Context) error { return want }); err != want {
 			t.Errorf("got %v", err)
 		}
 	})

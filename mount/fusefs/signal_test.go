@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -251,5 +252,50 @@ func TestOnRead(t *testing.T) {
 	defer mu.Unlock()
 	if !slices.Equal(seen, want) {
 		t.Errorf("told %q, want %q", seen, want)
+	}
+}
+
+// TestKilledAtCatalog takes an open catalog and its copy in the cache away: who waits for it to come again can still leave.
+func TestKilledAtCatalog(t *testing.T) {
+	tree := []repotest.File{{Path: "/file", Content: "x"}}
+	for i := range 30 { // more than connections are kept
+		dir := fmt.Sprintf("/nested%d", i)
+		tree = append(tree, repotest.File{Path: dir, Kind: repotest.Dir, Nested: true}, repotest.File{Path: dir + "/name", Content: dir})
+	}
+	r := repotest.Build(t, repotest.Spec{Tree: tree})
+	g := newGate(cas.Dir(r.Dir))
+	cfg := r.ConfigFrom(t, g)
+	m := mountConfig(t, cfg, nil)
+	t.Cleanup(g.open)
+	for i := range 30 {
+		if _, err := os.Lstat(m.path(fmt.Sprintf("nested%d/name", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cached, err := filepath.Glob(filepath.Join(cfg.Cache.Dir(), "??", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range cached {
+		os.Remove(path)
+	}
+	g.shut("data/*/*")
+	cmd := exec.Command("stat", m.path("nested0/other"))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the request stalls", func() bool { return g.waiting() > 0 })
+	cmd.Process.Kill()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		g.open()
+		t.Fatalf("it still hangs: %v", <-ended)
+	}
+	g.open()
+	if b, err := os.ReadFile(m.path("nested0/name")); err != nil || string(b) != "/nested0" {
+		t.Errorf("afterwards the file reads %q, %v", b, err)
 	}
 }

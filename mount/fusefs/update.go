@@ -105,7 +105,7 @@ func (fs *FS) findIn(ctx context.Context, st *state, d *dir) (*place, error) {
 	if p := d.place.Load(); p != nil && p.generation == st.generation {
 		return p, nil
 	}
-	p, err := fs.find(caller{ctx: ctx}, st, d.path)
+	p, err := fs.find(ctx, st, d.path)
 	if errors.Is(err, errStale) {
 		return nil, nil
 	}
@@ -138,7 +138,7 @@ func (fs *FS) rows(ctx context.Context, st *state, p *place, path string) (rows,
 	if p == nil {
 		return all, nil
 	}
-	t, err := fs.inside(caller{ctx: ctx}, st, p, path)
+	t, err := fs.inside(ctx, st, p, path)
 	if err != nil {
 		return all, err
 	}

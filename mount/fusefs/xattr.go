@@ -22,13 +22,19 @@ func (fs *FS) GetXAttr(cancel <-chan struct{}, in *fuse.InHeader, name string, d
 	if !magical(name) && !fs.hasXattrs(in.NodeId) || name == fileCapability && fs.noCapabilities {
 		return 0, fuse.ENODATA
 	}
-	var value []byte
-	path, err := fs.xattr(kernel(cancel, in.Pid), in.NodeId, func(ctx context.Context, rev *repo.Revision, n repo.Node) (err error) {
-		value, err = rev.Xattr(ctx, n, name)
-		return err
+	value, err := ask(fs, caller{cancel, in.Pid}, func(ctx context.Context) ([]byte, error) {
+		rev, n, err := fs.repoNode(ctx, in.NodeId)
+		if err != nil {
+			return nil, err
+		}
+		value, err := rev.Xattr(ctx, n, name)
+		if errors.Is(err, iofs.ErrNotExist) {
+			return nil, errNoAttribute
+		}
+		return value, unavailable(err)
 	})
 	if err != nil {
-		return 0, fs.answer(opGetXAttr, path, err)
+		return 0, fs.answer(opGetXAttr, name, err)
 	}
 	return reply(value, dest)
 }
@@ -39,18 +45,22 @@ func (fs *FS) ListXAttr(cancel <-chan struct{}, in *fuse.InHeader, dest []byte) 
 	if in.NodeId != fuse.FUSE_ROOT_ID && !fs.hasXattrs(in.NodeId) {
 		return 0, fuse.OK
 	}
-	var list []byte
-	path, err := fs.xattr(kernel(cancel, in.Pid), in.NodeId, func(ctx context.Context, rev *repo.Revision, n repo.Node) error {
-		names, err := rev.Xattrs(ctx, n)
-		for _, name := range names {
-			if !fs.hidden(name) {
-				list = append(append(list, name...), 0)
-			}
+	names, err := ask(fs, caller{cancel, in.Pid}, func(ctx context.Context) ([]string, error) {
+		rev, n, err := fs.repoNode(ctx, in.NodeId)
+		if err != nil {
+			return nil, err
 		}
-		return err
+		names, err := rev.Xattrs(ctx, n)
+		return names, unavailable(err)
 	})
 	if err != nil {
-		return 0, fs.answer(opListXAttr, path, err)
+		return 0, fs.answer(opListXAttr, "", err)
+	}
+	var list []byte
+	for _, name := range names {
+		if !fs.hidden(name) {
+			list = append(append(list, name...), 0)
+		}
 	}
 	return reply(list, dest)
 }
@@ -106,29 +116,16 @@ func reply(value, dest []byte) (uint32, fuse.Status) {
 	return uint32(copy(dest, value)), fuse.OK
 }
 
-// xattr runs a query about the attributes of the entry behind an id.
-func (fs *FS) xattr(who caller, id uint64, query func(context.Context, *repo.Revision, repo.Node) error) (path string, err error) {
+// repoNode is the entry behind an id in the form that the repository takes, in the current revision.
+func (fs *FS) repoNode(ctx context.Context, id uint64) (*repo.Revision, repo.Node, error) {
 	st := fs.state.Load()
-	n, err := fs.repoNode(who, st, id)
-	if err != nil {
-		return n.Path, err
-	}
-	err = fs.waiting(who, func(ctx context.Context) error { return query(ctx, st.rev, n) })
-	if errors.Is(err, iofs.ErrNotExist) && !errors.As(err, new(errUnavailable)) {
-		return n.Path, errNoAttribute
-	}
-	return n.Path, unavailable(err)
-}
-
-// repoNode is the entry behind an id in the form that the repository takes.
-func (fs *FS) repoNode(who caller, st *state, id uint64) (repo.Node, error) {
 	if cat, row, ok := fs.numbers.byID(id); ok {
 		n, err := st.rev.NodeAt(uint32(cat.number), row)
-		return n, unavailable(err)
+		return st.rev, n, unavailable(err)
 	}
-	n, err := fs.node(who, st, id)
+	n, err := fs.node(ctx, st, id)
 	if err != nil {
-		return repo.Node{Path: n.path}, err
+		return st.rev, repo.Node{}, err
 	}
-	return n.tree.node(n.entry, n.path), nil
+	return st.rev, n.tree.node(n.entry, n.path), nil
 }
