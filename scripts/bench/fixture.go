@@ -148,8 +148,12 @@ func (f *fixture) native() (string, error) {
 		return "", err
 	}
 	defer umount()
+	root, err := filepath.EvalSymlinks(filepath.Join(mnt, f.image))
+	if err != nil {
+		return "", err
+	}
 	// Files without a read bit and device nodes are not an ordinary user's to copy: neither is in the measured image.
-	return dir, command("cp", "-a", "--no-preserve=ownership", filepath.Join(mnt, f.image), dir).run()
+	return dir, command("cp", "-a", "--no-preserve=ownership", root, dir).run()
 }
 
 func (f *fixture) close() {
