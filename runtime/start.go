@@ -20,7 +20,7 @@ type Extras struct {
 	// Built is called when the process has moved into its root, with the rights that it has there. Descriptors that
 	// were opened before still lead outside.
 	Built func() error
-	Log *slog.Logger // warnings, and at level Info what was left out; nil = nothing is told
+	Log   *slog.Logger // warnings, and at level Info what was left out; nil = nothing is told
 }
 
 // Start becomes the command of a specification made by Spec, in this process. It returns only with an error, or without
@@ -205,3 +205,6 @@ func capabilitySets(c *specs.LinuxCapabilities) (*capabilities.Caps, error) {
 	}
 	return caps, nil
 }
+
+// HomeInside is the home directory that a specification made by Spec has inside, "" if it has none.
+func HomeInside(spec *specs.Spec) string { return spec.Annotations[annotationHome] }

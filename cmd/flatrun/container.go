@@ -46,6 +46,8 @@ type container struct {
 	state   enter.State
 	host    runtime.Host
 	drivers bool // libraries of the host's are bound
+
+	background *background // nil: the caller's process becomes the command
 }
 
 // runContainer becomes the command; it returns only with an error, or when there
@@ -53,14 +55,21 @@ type container struct {
 // program once more, messages are held back so that none is printed twice.
 func (p *program) runContainer(o *options, action, arg string, args []string) error {
 	c := &container{program: p, options: o, action: action, arg: arg, args: args}
-	p.log.hold = true
+	return c.run()
+}
+
+func (c *container) run() error {
+	c.log.hold = true
 	if err := c.check(); err != nil {
 		return err
+	}
+	if c.kind == image.Instance {
+		return c.joinInstance()
 	}
 	if err := c.enter(); err != nil {
 		return err
 	}
-	p.log.release()
+	c.log.release()
 	if err := c.enterLimits(); err != nil {
 		return err
 	}
@@ -69,7 +78,7 @@ func (p *program) runContainer(o *options, action, arg string, args []string) er
 	}
 	var err error
 	if c.host, err = runtime.ReadHost(c.state.UID, c.state.GID); err != nil {
-		p.log.warnf("can't determine current working directory: %s", err)
+		c.log.warnf("can't determine current working directory: %s", err)
 		c.host.Cwd = "/"
 	}
 	request, err := c.request()
@@ -77,16 +86,22 @@ func (p *program) runContainer(o *options, action, arg string, args []string) er
 		return err
 	}
 	process, err := c.process(request)
-	if err != nil || len(process.Args) == 0 {
+	if err != nil || len(process.Args) == 0 && c.background == nil {
 		return err
 	}
 	request.Args, request.Env = process.Args, process.Env
+	if len(request.Args) == 0 {
+		c.background.idle, request.Args = true, []string{"nothing"}
+	}
 	spec, err := runtime.Spec(*request, c.host)
 	if err != nil {
 		return err
 	}
 	c.dropCapabilities(spec)
-	return runtime.Start(spec, runtime.Extras{Log: p.slog()})
+	if c.background != nil {
+		return c.startBackground(spec)
+	}
+	return runtime.Start(spec, runtime.Extras{Log: c.slog()})
 }
 
 // check looks at the command line as a whole before anything is touched.
@@ -96,7 +111,7 @@ func (c *container) check() error {
 		return err
 	}
 	if c.kind == image.Instance {
-		return fatal("image %s: instances are not supported yet", c.arg)
+		return nil
 	}
 	if c.binds, err = c.options.parseBinds(); err != nil {
 		return err
@@ -125,11 +140,20 @@ func (c *container) enter() error {
 	if o.Fakeroot && !plan.Join {
 		plan.UIDs, plan.GIDs = c.subordinateIDs()
 	}
+	if c.background != nil {
+		c.background.plan(&plan)
+	}
+	runtime.KeepSignals() // Ensure may execute this program once more
 	state, err := enter.Ensure(context.Background(), plan, enter.StartOptions{Config: c.config})
 	if err != nil {
 		return err
 	}
 	c.state = state
+	if c.background != nil {
+		if err := c.background.entered(); err != nil {
+			return err
+		}
+	}
 	c.log.debugf("%s, image %s, new namespaces %#x", c.versionLine(), c.arg, uint32(state.New))
 	return nil
 }
@@ -201,6 +225,10 @@ func (c *container) process(request *runtime.Request) (singularity.Process, erro
 	if err := c.checkDirectory(request, root); err != nil {
 		return singularity.Process{}, err
 	}
+	return c.prepare(settings, root)
+}
+
+func (c *container) prepare(settings singularity.Settings, root *singularity.Root) (singularity.Process, error) {
 	process, err := singularity.Prepare(settings, root)
 	if process.Shell != nil {
 		c.log.debugf("Environment is evaluated by the image's own shell: %s", process.Shell)
@@ -231,6 +259,9 @@ func (c *container) settings(request *runtime.Request) (singularity.Settings, er
 	}
 	if s.Dir == "" {
 		s.Dir = c.host.Cwd
+	}
+	if c.background != nil {
+		s.Instance = c.background.name
 	}
 	c.log.verbosef("Setting HOME=%s", s.Home)
 	c.log.verbosef("Image directory is %s", c.image.Root)

@@ -40,6 +40,8 @@ func (f flag) define(set *pflag.FlagSet) {
 		set.BoolVarP(v, f.name, f.short, *v, f.help)
 	case *string:
 		set.StringVarP(v, f.name, f.short, *v, f.help)
+	case *int:
+		set.IntVarP(v, f.name, f.short, *v, f.help)
 	case *[]string:
 		set.StringSliceVarP(v, f.name, f.short, *v, f.help)
 	case pflag.Value:

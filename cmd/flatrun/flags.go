@@ -56,9 +56,12 @@ type options struct {
 	RefusedList      []string
 	RefusedNumber    number
 
+	PIDFile string // of instance start and run
+
 	Inspect inspectOptions
-	JSON    bool // of status and doctor
-	All     bool // of umount
+	Stop    stopOptions
+	JSON    bool // of status, doctor and instances
+	All     bool // of umount and instances
 	Force   bool
 }
 

@@ -10,11 +10,18 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 )
 
 // version is the release that --version reports; the build sets it with
 // -ldflags "-X main.version=…".
 var version = "0.1.0"
+
+func init() {
+	// Rights, filters and the wish to die with the parent belong to a thread. Those of the main one, on which the
+	// constructor of mount/enter ran, survive execve.
+	runtime.LockOSThread()
+}
 
 func main() {
 	p := newProgram(filepath.Base(os.Args[0]), os.Environ())

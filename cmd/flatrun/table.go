@@ -32,11 +32,7 @@ func containerVerbs() []verb {
 			long:     "Starts the test script of the image. An image without one passes.\n\n" + imageHelp,
 			examples: `{} test ./rootfs`,
 		},
-		{
-			name: "instance", min: 0, max: -1, hidden: true,
-			short:  "Run containers in the background",
-			refuse: "instances are not supported yet; start the service within the job, for example with exec … &",
-		},
+		instanceVerb(),
 	}
 }
 
