@@ -20,7 +20,10 @@ type call struct {
 	config string // --config
 	all    bool
 	force  bool
+	json   bool
 	args   []string
+
+	storage storage
 }
 
 type verb struct {
@@ -37,6 +40,8 @@ func verbs() []verb {
 		{"status", "", 0, 0, runStatus},
 		{"config", "show [FQRN]", 1, 2, runConfig},
 		{"resolve", "IMAGE", 1, 1, runResolve},
+		{"cache", "info|list|clean|verify|export|import [FILE]", 1, 2, runCache},
+		{"prefetch", "IMAGE|PATH", 1, 1, runPrefetch},
 		{"json", "FILE", 1, 1, runJSON},
 	}
 }
@@ -88,7 +93,8 @@ func (c *call) parse(args []string) (words []string, err error) {
 	set.SetOutput(discard{})
 	set.StringVar(&c.config, "config", "", "configuration file")
 	set.StringVar(&c.config, "c", "", "configuration file")
-	set.Bool("json", true, "as status does anyway")
+	set.BoolVar(&c.json, "json", false, "structured output, as status has anyway")
+	c.storage.define(set)
 	set.BoolVar(&c.all, "all", false, "all sessions and mounts")
 	set.BoolVar(&c.force, "force", false, "even if in use")
 	for {

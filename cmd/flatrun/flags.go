@@ -59,6 +59,7 @@ type options struct {
 	PIDFile string // of instance start and run
 
 	Inspect inspectOptions
+	Storage storageOptions
 	Stop    stopOptions
 	JSON    bool // of status, doctor and instances
 	All     bool // of umount and instances

@@ -44,6 +44,7 @@ func verbs() []verb {
 	list := containerVerbs()
 	list = append(list, imageVerbs()...)
 	list = append(list, repositoryVerbs()...)
+	list = append(list, storageVerbs()...)
 	list = append(list, hostVerbs()...)
 	return append(list, foreignVerbs()...)
 }
@@ -75,14 +76,13 @@ func (p *program) unknownVerb(name string) error {
 // foreignVerbs are Apptainer's that make, fetch or sign image files.
 func foreignVerbs() []verb {
 	const (
-		files   = "image files are not supported; publish the image in a CVMFS repository with flathub, then run it from there"
-		nothing = "there is no cache of image files; see flatrun status for the cache of repository objects"
+		files = "image files are not supported; publish the image in a CVMFS repository with flathub, then run it from there"
 	)
 	list := []verb{
 		{name: "build", refuse: files}, {name: "pull", refuse: files}, {name: "push", refuse: files},
 		{name: "sif", refuse: files}, {name: "siftool", refuse: files}, {name: "data", refuse: files},
 		{name: "search", refuse: "library search is not supported; see flatrun images"},
-		{name: "delete", refuse: files}, {name: "cache", refuse: nothing},
+		{name: "delete", refuse: files},
 		{name: "key", refuse: "image files are not signed here: a repository's signature is checked on every mount"},
 		{name: "sign", refuse: "image files are not signed here: a repository's signature is checked on every mount"},
 		{name: "verify", refuse: "image files are not signed here: a repository's signature is checked on every mount"},

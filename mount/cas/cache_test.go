@@ -427,6 +427,9 @@ func TestVerify(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(c.Dir(), quarantineDir, bad.Hash.String())); err != nil || c.has(bad) {
 		t.Errorf("the corrupt object is still there, or not kept: %v", err)
 	}
+	if n, err := c.ClearQuarantine(); err != nil || n != 1 || exists(filepath.Join(c.Dir(), quarantineDir, bad.Hash.String())) {
+		t.Errorf("%d objects left quarantine, %v", n, err)
+	}
 	c.List(t.Context(), func(e Entry) error {
 		if e.Hash == good.Hash && time.Since(e.Used) < time.Minute {
 			t.Error("verifying counted as a use")

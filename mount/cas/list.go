@@ -138,3 +138,18 @@ func (c *Cache) quarantine(e Entry) {
 	}
 	c.account(-e.Size, -1)
 }
+
+// ClearQuarantine removes the objects that Verify has moved away, and returns how many there were.
+func (c *Cache) ClearQuarantine() (objects int64, err error) {
+	if err := c.writable(); err != nil {
+		return 0, err
+	}
+	names, err := filepath.Glob(filepath.Join(c.cfg.Dir, quarantineDir, "*"))
+	for _, name := range names {
+		if err := os.Remove(name); err != nil {
+			return objects, err
+		}
+		objects++
+	}
+	return objects, err
+}

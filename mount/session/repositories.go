@@ -94,6 +94,9 @@ func (r *repositories) mount(ctx context.Context, settings *config.Repository) (
 	if err != nil {
 		return nil, err
 	}
+	if r.tree == nil { // nobody looks, see Prefetch
+		return v, nil
+	}
 	if err := r.show(v); err != nil {
 		v.close()
 		return nil, fmt.Errorf("repository %s: %w", settings.FQRN, err)
