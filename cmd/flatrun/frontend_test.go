@@ -111,6 +111,7 @@ func newRig(t *testing.T) *rig {
 	write(t, filepath.Join(r.home, "file"), "at home\n")
 	write(t, filepath.Join(r.data, "file"), "data\n")
 	r.images = makeImages(t)
+	r.images["gpu"] = makeDriver(t)
 	serveRepository(t, r)
 	r.probe("userns", "exec", r.images["bare"], "true")
 	r.probe("pidns", "exec", "--pid", r.images["bare"], "true")
