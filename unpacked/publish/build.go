@@ -24,7 +24,7 @@ type builder struct {
 	base    *baseTree
 	plan    plan
 	scratch string
-	props   catalog.Properties // of the new root catalog, but for Previous
+	props   catalog.Properties // of the new root catalog
 	empty   Content            // of the markers
 
 	dirs    []*openDir
@@ -285,10 +285,10 @@ func (b *builder) finish(c *buildingCatalog) error {
 }
 
 func (b *builder) properties(c *buildingCatalog) catalog.Properties {
-	p := catalog.Properties{Revision: b.props.Revision, LastModified: b.props.LastModified}
 	if c.path == "" {
-		p = b.props
+		return b.props
 	}
+	p := catalog.Properties{Revision: b.props.Revision, LastModified: b.props.LastModified}
 	if c.base != nil {
 		p.Previous = c.base.hash
 	}

@@ -65,6 +65,9 @@ func (tx *Tx) rewrite(ctx context.Context, m *repo.Manifest) error {
 	m.Revision++
 	b.props = props
 	b.props.Revision, b.props.LastModified, b.props.TTL = m.Revision, tx.now.Unix(), m.TTL
+	// The head's, also where an older revision is rolled back to: garbage
+	// collection and the history follow it.
+	b.props.Previous = tx.rev.Manifest().Root
 	if b.empty, err = tx.Ingest(ctx, strings.NewReader("")); err != nil {
 		return err
 	}
