@@ -2,12 +2,15 @@ package enter
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,7 +19,7 @@ import (
 // answer to the last. The answer to "join" is no JSON: the byte 'j' with two descriptors, the session's user namespace
 // and a detached copy of its tree of mounts.
 type Request struct {
-	Op    string `json:"op"`              // join, tree, resolve, mount, umount, status, quit
+	Op    string `json:"op"`              // join, resolve, mount, umount, status, ping, quit
 	Name  string `json:"name,omitempty"`  // the image or the repository
 	Force bool   `json:"force,omitempty"` // quit: although it is in use
 }
@@ -48,7 +51,7 @@ func dial(dir string) (*Session, error) {
 func (s *Session) call(r Request) (Reply, error) {
 	if s.asked != "" { // the constructor's question was for another image
 		s.asked = ""
-		if _, err := s.read(); err != nil && !errors.As(err, new(*answerError)) {
+		if _, err := s.read(0); err != nil && !errors.As(err, new(*answerError)) {
 			return Reply{}, err
 		}
 	}
@@ -59,23 +62,38 @@ func (s *Session) call(r Request) (Reply, error) {
 	if _, err := s.Conn.Write(append(line, '\n')); err != nil {
 		return Reply{}, fmt.Errorf("ask the session: %w", err)
 	}
-	return s.read()
+	return s.read(patience(r.Op))
 }
+
+// patience is how long the answer may take: for what the session knows, not long; what it has to fetch takes as long as
+// its configuration says.
+func patience(op string) time.Duration {
+	if op == "resolve" || op == "mount" {
+		return 0
+	}
+	return answerPatience
+}
+
+// answerPatience is how long a session that is alive may take on a machine under load.
+const answerPatience = 20 * time.Second
 
 // answerError is an error that the session answered with.
 type answerError struct{ text string }
 
 func (e *answerError) Error() string { return e.text }
 
-func (s *Session) read() (Reply, error) {
+// read waits for an answer, without end if patience is 0.
+func (s *Session) read(patience time.Duration) (Reply, error) {
 	var reply Reply
-	// The constructor set a limit for its own question, which the session answers from memory; a cold look-up may take longer.
-	if err := unix.SetsockoptTimeval(int(s.Conn.Fd()), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{}); err != nil {
+	limit := unix.NsecToTimeval(patience.Nanoseconds())
+	if err := unix.SetsockoptTimeval(int(s.Conn.Fd()), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
 		return reply, fmt.Errorf("ask the session: %w", err)
 	}
 	line, err := s.lines.ReadBytes('\n')
 	if errors.Is(err, io.EOF) {
 		return reply, errors.New("the session ended while it was asked; try again")
+	} else if errors.Is(err, unix.EAGAIN) {
+		return reply, fmt.Errorf("%w in %s", errSilent, patience)
 	} else if err != nil {
 		return reply, fmt.Errorf("wait for the session's answer: %w", err)
 	}
@@ -121,9 +139,26 @@ func isMountPoint(path string) bool {
 func (s *Session) resolve(image string) (Resolved, error) {
 	if s.asked != "" && s.asked == image {
 		s.asked = ""
-		return s.place(s.read())
+		return s.place(s.read(0))
 	}
-	return s.place(s.call(Request{Op: "resolve", Name: image}))
+	return s.place(s.call(Request{Op: "resolve", Name: absolute(image)}))
+}
+
+// absolute makes the path of a file absolute: the session has another working directory. Names stay as they are.
+func absolute(image string) string {
+	kind, file := "", image
+	for _, k := range []string{"oci:", "oci-archive:"} {
+		if rest, ok := strings.CutPrefix(image, k); ok {
+			kind, file = k, rest
+		}
+	}
+	if info, err := os.Stat(image); kind == "" && (err != nil || !info.Mode().IsRegular()) {
+		return image
+	}
+	if abs, err := filepath.Abs(file); err == nil {
+		return kind + abs
+	}
+	return image
 }
 
 func (s *Session) mount(fqrn string) (Resolved, error) {
@@ -141,6 +176,32 @@ func (s *Session) status() (Status, error) {
 func (s *Session) quit(force bool) error {
 	_, err := s.call(Request{Op: "quit", Force: force})
 	return err
+}
+
+// errSilent means that a session took the question and does not answer.
+var errSilent = errors.New("the session does not answer")
+
+// alive reports whether a session serves in dir. One that is just ending, or was killed and not all of it has gone yet,
+// takes connections that come to nothing: that is waited out. One that hangs for longer than patience counts as none.
+func alive(ctx context.Context, dir string, patience time.Duration) bool {
+	for wait := time.Millisecond; ctx.Err() == nil; wait = min(2*wait, 50*time.Millisecond) {
+		s, err := Dial(dir)
+		if err != nil {
+			return false
+		}
+		if _, err = s.Conn.WriteString(`{"op":"ping"}` + "\n"); err == nil {
+			_, err = s.read(patience)
+		}
+		s.Close()
+		if err == nil || errors.As(err, new(*answerError)) {
+			return true
+		}
+		if errors.Is(err, errSilent) {
+			return false
+		}
+		time.Sleep(wait)
+	}
+	return false
 }
 
 func (s *Session) unmount(fqrn string) error {

@@ -254,10 +254,8 @@ int enter_session_join(const char *dir, const char *image)
 		return -1; /* no session: no failure, Go starts one */
 	if (ask(conn, image) || receive(conn, fds)) {
 		enter_state.asked = 0;
-		if (errno == EAGAIN)
-			enter_fail("wait for the session's answer");
 		close(conn);
-		return -1;
+		return -1; /* it is just ending, or hangs: Go finds out */
 	}
 	/* The caller's own mounts are copied, rather than the session's: a job may have a /tmp of its own. Only the tree of repositories comes from the session. */
 	if (setns(fds[0], CLONE_NEWUSER))

@@ -33,8 +33,8 @@ func start(ctx context.Context, o StartOptions) error {
 		return err
 	}
 	defer lock.Close()
-	if s, err := Dial(dir); err == nil {
-		return s.Close()
+	if alive(ctx, dir, answerPatience) {
+		return nil
 	}
 	err = spawn(ctx, program, dir, o.Config)
 	if err != nil && !errors.As(err, new(*silentEnd)) {
@@ -141,7 +141,7 @@ func MakeDir(dir string) error {
 // spawn starts the session and waits until it serves. The program that is run is this one: its constructor makes the
 // namespaces, goes into the background and becomes flatrun-session with all capabilities in its user namespace.
 func spawn(ctx context.Context, program, dir, config string) error {
-	// What a killed session left: its socket answers no more.
+	// What a session left that was killed, or hangs: its socket answers no more.
 	if err := os.Remove(filepath.Join(dir, "socket")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -55,8 +55,6 @@ func constructorError(step string, errno syscall.Errno) error {
 	switch {
 	case (strings.Contains(step, "user namespace") || strings.HasPrefix(step, "map the")) && (errno == syscall.EPERM || errno == syscall.ENOSPC || errno == syscall.EINVAL || errno == syscall.EUSERS):
 		return fmt.Errorf("%s: %w: this host does not let ordinary users have user namespaces, or has used them up (flatrun doctor tells more)", step, errno)
-	case errno == syscall.EAGAIN && strings.HasPrefix(step, "wait"):
-		return fmt.Errorf("%s: none came in 20 s (flatrun status tells more)", step)
 	}
 	return fmt.Errorf("%s: %w", step, errno)
 }

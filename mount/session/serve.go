@@ -82,6 +82,8 @@ func (s *server) answer(r enter.Request) enter.Reply {
 		resolved, err = s.repos.resolve(ctx, r.Name)
 	case "mount":
 		resolved, _, err = s.repos.place(ctx, r.Name)
+	case "ping":
+		return enter.Reply{}
 	case "umount":
 		return failed(s.repos.unmount(r.Name))
 	case "status":

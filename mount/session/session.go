@@ -61,6 +61,7 @@ type server struct {
 	settings *config.Config
 	errors   journal
 	home     *os.File // its directory
+	socket   os.FileInfo
 
 	mu      sync.Mutex
 	clients int
@@ -111,7 +112,11 @@ func newServer(cfg Config) (*server, error) {
 		s.tree.close()
 		return nil, err
 	}
-	if s.listener, err = listen(s.dir); err != nil {
+	s.listener, err = listen(s.dir)
+	if err == nil {
+		s.socket, err = os.Lstat(filepath.Join(s.dir, "socket"))
+	}
+	if err != nil {
 		s.repos.close()
 		s.tree.close()
 		return nil, err
@@ -181,12 +186,13 @@ func (s *server) lock(patience time.Duration) bool {
 
 func (s *server) unlock() { unix.Flock(int(s.home.Fd()), unix.LOCK_UN) }
 
-// ownsPath reports whether the path still leads to the session's directory: after somebody emptied the runtime directory
-// another session may be there, which is not ours to remove.
+// ownsPath reports whether socket and directory are still the session's own. If somebody emptied the runtime directory, or
+// took this session for dead when it hung, another session may be there, which is not ours to remove.
 func (s *server) ownsPath() bool {
 	ours, err1 := s.home.Stat()
 	there, err2 := os.Lstat(s.dir)
-	return err1 == nil && err2 == nil && os.SameFile(ours, there)
+	socket, err3 := os.Lstat(filepath.Join(s.dir, "socket"))
+	return err1 == nil && err2 == nil && err3 == nil && os.SameFile(ours, there) && os.SameFile(s.socket, socket)
 }
 
 func (s *server) remove(name string) {

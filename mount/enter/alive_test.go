@@ -1,0 +1,91 @@
+package enter
+
+import (
+	"bufio"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// listenIn plays a session in dir that treats each connection as serve says.
+func listenIn(t *testing.T, dir string, serve func(net.Conn)) net.Listener {
+	t.Helper()
+	if err := MakeDir(dir); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", filepath.Join(dir, "socket"))
+	if err != nil {
+		t.Skip(err) // the path of the temporary directory is too long for a socket
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serve(c)
+		}
+	}()
+	return l
+}
+
+func TestAlive(t *testing.T) {
+	top := t.TempDir()
+	if err := os.Chmod(top, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	answering := func(text string) func(net.Conn) {
+		return func(c net.Conn) {
+			bufio.NewReader(c).ReadString('\n')
+			c.Write([]byte(text))
+			c.Close()
+		}
+	}
+	kept := make(chan net.Conn, 100)
+	for name, tt := range map[string]struct {
+		serve func(net.Conn)
+		want  bool
+	}{
+		"answer":      {answering("{}\n"), true},
+		"old version": {answering(`{"error":"unknown"}` + "\n"), true},
+		"hangs":       {func(c net.Conn) { kept <- c }, false},
+	} {
+		dir := filepath.Join(top, name, "s")
+		if err := os.Mkdir(filepath.Dir(dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		listenIn(t, dir, tt.serve)
+		patience := time.Minute
+		if name == "hangs" {
+			patience = 50 * time.Millisecond
+		}
+		if got := alive(t.Context(), dir, patience); got != tt.want {
+			t.Errorf("%s: alive %v, want %v", name, got, tt.want)
+		}
+	}
+	if alive(t.Context(), filepath.Join(top, "none"), time.Minute) {
+		t.Error("nobody is alive")
+	}
+}
+
+// A session that is ending hangs up on whoever connects, until its socket is closed.
+func TestAliveWaitsForTheEnd(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "s")
+	if err := os.Chmod(filepath.Dir(dir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	var l net.Listener
+	l = listenIn(t, dir, func(c net.Conn) {
+		c.Close()
+		if n++; n == 3 {
+			l.Close()
+		}
+	})
+	if alive(t.Context(), dir, time.Minute) || n < 3 {
+		t.Errorf("alive after %d refusals", n)
+	}
+}
