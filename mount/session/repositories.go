@@ -51,7 +51,7 @@ func openRepositories(settings *config.Config, t *tree, log *slog.Logger, errors
 func (r *repositories) place(ctx context.Context, fqrn string) (enter.Resolved, *served, error) {
 	settings, err := r.settings.Repository(fqrn)
 	ours := err == nil && (settings.Tag != "" || !settings.Native)
-	if dir := filepath.Join("/cvmfs", fqrn); !ours && r.hostMounted(fqrn) {
+	if dir := filepath.Join("/cvmfs", fqrn); !ours && r.onHost(fqrn) {
 		revision, _ := strconv.ParseUint(attribute(dir, "user.revision"), 10, 64)
 		return enter.Resolved{Path: dir, Source: dir, FQRN: fqrn, InRepo: "/", Revision: revision, Host: true}, nil, nil
 	}
@@ -188,21 +188,36 @@ const (
 	hostRest = time.Minute
 )
 
-// hostMounted reports whether the site has the repository mounted and alive. A dead mount may block whoever touches it for
-// good, so that is done by somebody who need not come back.
-func (r *repositories) hostMounted(fqrn string) bool {
+// hostMounted reports whether the site has the repository mounted and alive.
+func hostMounted(fqrn string) bool {
+	mounted, _ := askHost(fqrn)
+	return mounted
+}
+
+// askHost tells as well whether there was an answer. A dead mount may block whoever touches it for good, so that is done
+// by somebody who need not come back.
+func askHost(fqrn string) (mounted, answered bool) {
+	answer := make(chan bool, 1)
+	go func() { answer <- mountedBelow("/cvmfs", fqrn) }()
+	select {
+	case mounted = <-answer:
+		return mounted, true
+	case <-time.After(hostPatience):
+		return false, false
+	}
+}
+
+// onHost is hostMounted with a memory: it leaves a mount alone that did not answer lately.
+func (r *repositories) onHost(fqrn string) bool {
 	r.mu.Lock()
 	since, broken := r.broken[fqrn]
 	r.mu.Unlock()
 	if broken && time.Since(since) < hostRest {
 		return false
 	}
-	answer := make(chan bool, 1)
-	go func() { answer <- mountedBelow("/cvmfs", fqrn) }()
-	select {
-	case ok := <-answer:
-		return ok
-	case <-time.After(hostPatience):
+	mounted, answered := askHost(fqrn)
+	if answered {
+		return mounted
 	}
 	r.mu.Lock()
 	r.broken[fqrn] = time.Now()
