@@ -24,12 +24,11 @@ const (
 	opAccess
 	opOpenDir
 	opFlush
-	opOther
 	ops
 )
 
 var opNames = [ops]string{"LOOKUP", "FORGET", "GETATTR", "READLINK", "OPEN", "READ", "READDIR", "READDIRPLUS", "STATFS",
-	"GETXATTR", "LISTXATTR", "ACCESS", "OPENDIR", "FLUSH", "OTHER"}
+	"GETXATTR", "LISTXATTR", "ACCESS", "OPENDIR", "FLUSH"}
 
 func (o op) String() string { return opNames[o] }
 

@@ -79,7 +79,9 @@ func (fs *FS) readPiece(who caller, c *content, i int, buf []byte, off int64) er
 	obj := fs.objects.get(o)
 	if obj == nil {
 		if fs.onRead != nil {
-			defer fs.onRead(Access{Path: c.path, Objects: c.objects, Index: i})()
+			if done := fs.onRead(Access{Path: c.path, Objects: c.objects, Index: i}); done != nil {
+				defer done()
+			}
 		}
 		err := fs.waiting(who, func(ctx context.Context) (err error) {
 			obj, err = fs.objects.openObject(ctx, o)

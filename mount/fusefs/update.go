@@ -48,6 +48,10 @@ func (fs *FS) notify(ctx context.Context, was, is *state) error {
 		return same
 	}
 	for d, from := range fs.unsettled {
+		if fs.dirs.get(d.id) != d { // forgotten meanwhile
+			delete(fs.unsettled, d)
+			continue
+		}
 		settle(from, d)
 	}
 	if old, now := was.rev.Root().Entry, is.rev.Root().Entry; !sameEntry(&old, &now) {

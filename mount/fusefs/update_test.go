@@ -13,9 +13,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/catalog"
 	"github.com/flatrun/flatrun/mount/repo"
 	"github.com/flatrun/flatrun/mount/repotest"
@@ -313,5 +315,90 @@ func TestUpdateKeepsIDs(t *testing.T) {
 	}
 	if f := m.Failures(); len(f) > 0 {
 		t.Errorf("requests failed: %+v", f)
+	}
+}
+
+// TestHiddenAndBound looks at what has a name but is not listed, and at an old revision bound into a new one.
+func TestHiddenAndBound(t *testing.T) {
+	tree := func(text string, more ...repotest.File) []repotest.File {
+		return append(more, repotest.File{Path: "/dir/file", Content: text}, repotest.File{Path: "/dir/same", Content: "same", Mtime: 5},
+			repotest.File{Path: "/nest", Kind: repotest.Dir, Nested: true}, repotest.File{Path: "/nest/deep/file", Content: text})
+	}
+	r := repotest.Build(t, repotest.Spec{Tree: tree("one"), Tag: "first"})
+	m := mountConfig(t, r.Config(t), nil)
+	walk(t, m.dir)
+	r.Publish(t, repotest.Rev{Tree: tree("two", repotest.File{Path: "/.old", Kind: repotest.Dir, Flags: catalog.Hidden},
+		repotest.File{Path: "/.old/first", Kind: repotest.Dir, Bind: "first"})})
+	m.follow(t)
+	for name, want := range map[string]string{"dir/file": "two", "nest/deep/file": "two", ".old/first/dir/file": "one", ".old/first/nest/deep/file": "one",
+		".old/first/dir/same": "same"} {
+		if got, err := os.ReadFile(m.path(name)); err != nil || string(got) != want {
+			t.Errorf("%s reads %q, %v, want %q", name, got, err, want)
+		}
+	}
+	entries, err := os.ReadDir(m.dir)
+	if err != nil || slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == ".old" }) {
+		t.Errorf("listed are %v, %v", entries, err)
+	}
+	if n := walk(t, m.path(".old/first")); n != 7 {
+		t.Errorf("the old revision has %d entries", n)
+	}
+	var value [64]byte
+	n, err := unix.Getxattr(m.path(".old/first/dir/file"), "user.hash", value[:])
+	if want := r.Put(t, []byte("one"), 0, 0).String(); err != nil || string(value[:n]) != want {
+		t.Errorf("its hash is %s, %v, want %s", value[:max(n, 0)], err, want)
+	}
+	if _, err := os.Lstat(m.path(".old/first/.old")); err == nil {
+		t.Error("the new revision shows in the old one")
+	}
+}
+
+// TestUnsettled follows a revision whose nested catalog cannot be had at first: the mount stays whole, and what could not be
+// compared is compared the next time.
+func TestUnsettled(t *testing.T) {
+	tree := func(text string) []repotest.File {
+		return []repotest.File{{Path: "/nest", Kind: repotest.Dir, Nested: true}, {Path: "/nest/" + text, Content: text}, {Path: "/nest/same", Content: text},
+			{Path: "/" + text, Content: text}}
+	}
+	r := repotest.Build(t, repotest.Spec{Tree: tree("one")})
+	g := newGate(cas.Dir(r.Dir))
+	m := mountConfig(t, r.ConfigFrom(t, g), func(c *Config) { c.Timeout = patience })
+	t.Cleanup(g.open)
+	walk(t, m.dir)
+	os.Lstat(m.path("nest/two")) // a name that is not there yet is remembered as such
+	r.Publish(t, repotest.Rev{Tree: tree("two")})
+	if _, err := m.repo.Refresh(t.Context()); err != nil { // brings the root catalog
+		t.Fatal(err)
+	}
+	g.shut("data/*/*")
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		for g.waiting() == 0 {
+			if ctx.Err() != nil {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+	}()
+	err := m.Update(ctx)
+	cancel()
+	if err == nil || !strings.Contains(err.Error(), "/nest") {
+		t.Errorf("the update ends with %v", err)
+	}
+	g.open()
+	if got, err := os.ReadFile(m.path("two")); err != nil || string(got) != "two" {
+		t.Errorf("reads %q, %v", got, err)
+	}
+	if err := m.Update(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"nest/two", "nest/same"} {
+		if got, err := os.ReadFile(m.path(name)); err != nil || string(got) != "two" {
+			t.Errorf("%s reads %q, %v", name, got, err)
+		}
+	}
+	if _, err := os.Lstat(m.path("nest/one")); err == nil {
+		t.Error("the old name is still there")
 	}
 }
