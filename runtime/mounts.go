@@ -41,12 +41,17 @@ func memory(target, mode string, options ...string) specs.Mount {
 func overlay(req Request) []specs.Mount {
 	m := specs.Mount{Destination: "/", Type: typeOverlay, Source: "overlay"}
 	for _, o := range req.Overlays {
-		if o.ReadOnly {
+		if o.Layer {
+			m.Options = append(m.Options, optLayer+"="+o.Path)
+		}
+	}
+	for _, o := range req.Overlays {
+		if o.ReadOnly && !o.Layer {
 			m.Options = append(m.Options, optLower+"="+o.Path)
 		}
 	}
 	for _, o := range req.Overlays {
-		if !o.ReadOnly {
+		if !o.ReadOnly && !o.Layer {
 			m.Options = append(m.Options, optUpper+"="+o.Path)
 		}
 	}

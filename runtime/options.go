@@ -17,7 +17,7 @@ const (
 	typeFile    = "x-file"    // a file in memory with x-content
 	typePasswd  = "x-passwd"  // the image's password file with the line x-line
 	typeGroup   = "x-group"   // the image's group file with the lines x-line
-	typeOverlay = "x-overlay" // on /: x-lower (repeated), and x-upper or x-memory with size
+	typeOverlay = "x-overlay" // on /: x-layer, x-lower (repeated), and x-upper or x-memory with size
 )
 
 // Options of mounts that OCI does not know. Those with a value are written NAME=VALUE.
@@ -34,6 +34,7 @@ const (
 	optOrigin   = "x-origin"   // =WHO: who wants it, for messages
 	optContent  = "x-content"  // =TEXT
 	optLine     = "x-line"     // =LINE; repeated
+	optLayer    = "x-layer"    // =DIR; repeated; below what x-lower names
 	optLower    = "x-lower"    // =DIR; repeated
 	optUpper    = "x-upper"    // =DIR
 	optMemory   = "x-memory"
@@ -156,6 +157,8 @@ func rootOf(spec *specs.Spec) (vfs.Root, []specs.Mount, error) {
 		for _, o := range mounts[0].Options {
 			name, value, _ := strings.Cut(o, "=")
 			switch name {
+			case optLayer:
+				r.Layers = append(r.Layers, value)
 			case optLower:
 				r.Lower = append(r.Lower, value)
 			case optUpper:

@@ -70,6 +70,7 @@ type Home struct {
 type Overlay struct {
 	Path     string // if it has a directory upper, that is laid over; a writable one needs upper and work, which are made
 	ReadOnly bool   // all but at most one, which is uppermost then
+	Layer    bool   // read-only, and a layer of the image: Path itself is laid over, below the other overlays
 }
 
 // Namespaces are those that the container does not share with the host. User and mount namespaces are always its own.

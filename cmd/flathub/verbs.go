@@ -24,6 +24,7 @@ func verbs() []verb {
 		initVerb(),
 		convertVerb(),
 		syncVerb(),
+		thinVerb(),
 		publishVerb(),
 		removeVerb(),
 		tagVerb(),

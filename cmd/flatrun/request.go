@@ -109,6 +109,9 @@ func (c *container) placeWorkdir(r *runtime.Request) error {
 
 // placeOverlays reads --overlay DIR[:ro].
 func (c *container) placeOverlays(r *runtime.Request) error {
+	for _, dir := range c.image.Layers {
+		r.Overlays = append(r.Overlays, runtime.Overlay{Path: dir, ReadOnly: true, Layer: true})
+	}
 	for _, text := range c.options.Overlay {
 		dir, readOnly := strings.CutSuffix(text, ":ro")
 		if !readOnly {

@@ -169,11 +169,13 @@ type Resolved struct {
 	Revision uint64          `json:"revision"`         // of the mounted repository
 	Host     bool            `json:"host,omitempty"`   // mounted by the site, not by the session
 	Name     string          `json:"name,omitempty"`   // full image name when it was looked up by name
+	Layers   []string        `json:"layers,omitempty"` // of a thin image: directories laid over Path, the last one uppermost
 	Config   json.RawMessage `json:"config,omitempty"` // OCI image configuration, if the repository has one
 }
 
 // Resolve finds the image: a path below /cvmfs/FQRN, cvmfs://FQRN/path, or an image name to be looked up in the
-// configured repositories. The repository is mounted if it is not. The error is one line, with near matches if any.
+// configured repositories, or a thin image: its file, oci:DIR, oci-archive:FILE, or docker://NAME at its registry. The
+// repository is mounted if it is not. The error is one line, with near matches if any.
 func (s *Session) Resolve(image string) (Resolved, error) { return s.resolve(image) }
 
 // Mount mounts a repository in the session (and so in every joined process) and returns its mount point.

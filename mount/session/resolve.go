@@ -21,7 +21,14 @@ func (r *repositories) resolve(ctx context.Context, image string) (enter.Resolve
 	if fqrn, p, ok := splitPath(image); ok {
 		return r.resolvePath(ctx, image, fqrn, p)
 	}
-	return r.resolveName(ctx, image)
+	if isThin(image) {
+		return r.resolveThin(ctx, image)
+	}
+	found, err := r.resolveName(ctx, image)
+	if err != nil && strings.HasPrefix(image, "docker://") {
+		return r.fromRegistry(ctx, image, err)
+	}
+	return found, err
 }
 
 // splitPath takes a path below /cvmfs or a cvmfs:// name apart.

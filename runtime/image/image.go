@@ -13,13 +13,14 @@ import (
 // Image is an unpacked image: a directory that becomes / and what its maker
 // said about running it.
 type Image struct {
-	Arg      string  // IMAGE as the user wrote it
-	Root     string  // absolute directory, as seen from the process that runs it
-	Shown    string  // the same by the name that users know, e.g. below /cvmfs
-	Name     string  // full name in a registry if the image was found by name
-	FQRN     string  // repository the image lies in, or ""
-	Revision uint64  // of that repository
-	Config   *Config // OCI run configuration, or nil where the image has its own scripts or nothing
+	Arg      string   // IMAGE as the user wrote it
+	Root     string   // absolute directory, as seen from the process that runs it
+	Shown    string   // the same by the name that users know, e.g. below /cvmfs
+	Name     string   // full name in a registry if the image was found by name
+	FQRN     string   // repository the image lies in, or ""
+	Revision uint64   // of that repository
+	Layers   []string // of a thin image: directories laid over Root, the last one uppermost
+	Config   *Config  // OCI run configuration, or nil where the image has its own scripts or nothing
 }
 
 // Place is where a repository keeps an image; runtime front ends get it from
@@ -30,6 +31,7 @@ type Place struct {
 	Name     string          // full name, if it was looked up by name
 	FQRN     string          // repository
 	Revision uint64          // of the mounted repository
+	Layers   []string        // of a thin image: directories laid over Path, the last one uppermost
 	Config   json.RawMessage // OCI image configuration, if there is one
 }
 
@@ -59,6 +61,8 @@ func Classify(arg string) (kind Kind, name string, err error) {
 	switch {
 	case err == nil && info.IsDir():
 		return Directory, "", nil
+	case err == nil && IsThin(arg):
+		return Repository, "", nil
 	case err == nil:
 		return 0, "", fmt.Errorf("image %s is a file: %w", arg, describeFile(arg))
 	case strings.HasPrefix(filepath.Clean(arg), "/cvmfs/"):
@@ -105,7 +109,9 @@ func classifyScheme(arg, scheme, rest string) (Kind, string, error) {
 			return 0, "", fmt.Errorf("image %s has no name: write docker://registry/name:tag", arg)
 		}
 		return Repository, "", nil
-	case "oras", "library", "shub", "http", "https", "ipfs", "oci", "oci-archive", "docker-archive", "docker-daemon":
+	case "oci", "oci-archive":
+		return Repository, "", nil // a thin image, or the session says that it is none
+	case "oras", "library", "shub", "http", "https", "ipfs", "docker-archive", "docker-daemon":
 		return 0, "", fmt.Errorf("image %s: nothing is fetched from %s at start: publish the image in a repository with flathub, or unpack it into a directory", arg, scheme)
 	}
 	return 0, "", fmt.Errorf("unsupported transport type %q in image %s: use a directory, /cvmfs/FQRN/path, cvmfs://, docker:// or registry/name:tag", scheme, arg)
@@ -122,7 +128,7 @@ func FromDirectory(arg string) (*Image, error) {
 
 // FromPlace is the image that a session found in a repository.
 func FromPlace(arg string, place Place) (*Image, error) {
-	i := &Image{Arg: arg, Root: place.Path, Shown: place.Shown, Name: place.Name, FQRN: place.FQRN, Revision: place.Revision}
+	i := &Image{Arg: arg, Root: place.Path, Shown: place.Shown, Name: place.Name, FQRN: place.FQRN, Revision: place.Revision, Layers: place.Layers}
 	if i.Shown == "" {
 		i.Shown = i.Root
 	}

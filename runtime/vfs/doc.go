@@ -56,7 +56,8 @@ type Root struct {
 	Image    string   // host directory
 	Name     string   // of the image, for errors; "" = Image
 	Writable bool     // write into the image
-	Lower    []string // directories laid over the image, the last one uppermost
+	Layers   []string // the image's further layers, over Image, the last one uppermost
+	Lower    []string // directories laid over that, the last one uppermost; of one that holds upper, that
 	Upper    string   // writable directory laid over all of that; holds upper and work, which are made
 	Memory   bool     // the same in memory
 	Size     int64    // of directories in memory and of Memory, bytes; 0 = the kernel's default

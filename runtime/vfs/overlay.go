@@ -11,11 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// layOver mounts an overlay of the image, t.root.Lower and a writable directory, as the new root.
+// layOver mounts an overlay of the image, its layers, t.root.Lower and a writable directory, as the new root.
 //
 // The directories are bound to short names in the stage, as the option string has no room and its own syntax.
 func (t *Tree) layOver() error {
 	layers := []string{"image"}
+	for _, dir := range t.root.Layers {
+		name := t.name()
+		if err := t.layer(dir, name, unix.MOUNT_ATTR_RDONLY); err != nil {
+			return fmt.Errorf("layer %s: %w", dir, err)
+		}
+		layers = append([]string{name}, layers...) // overlayfs wants the uppermost first
+	}
 	for _, dir := range t.root.Lower {
 		name := t.name()
 		if err := t.layer(dir, name, unix.MOUNT_ATTR_RDONLY); err != nil {
@@ -24,7 +31,7 @@ func (t *Tree) layOver() error {
 		if t.has(name + "/upper") {
 			name += "/upper"
 		}
-		layers = append([]string{name}, layers...) // overlayfs wants the uppermost first
+		layers = append([]string{name}, layers...)
 	}
 	// userxattr: the overlay's own attributes must be such as an ordinary user may set.
 	data := []string{"userxattr", "lowerdir=" + strings.Join(layers, ":")}
@@ -59,7 +66,7 @@ func (t *Tree) upperName() string {
 	case t.root.Memory:
 		return "memory"
 	}
-	return strings.Join(t.root.Lower, " and ")
+	return strings.Join(append(t.root.Layers[:len(t.root.Layers):len(t.root.Layers)], t.root.Lower...), " and ")
 }
 
 // layer binds a host directory to a name in the stage.

@@ -90,7 +90,7 @@ func (t *Tree) layRoot() (err error) {
 		return fmt.Errorf("image %s: mount: %w", t.root.Name, err)
 	}
 	t.base, t.fd, t.names.base = image, image, "image"
-	if len(t.root.Lower) > 0 || t.root.Upper != "" || t.root.Memory {
+	if len(t.root.Layers)+len(t.root.Lower) > 0 || t.root.Upper != "" || t.root.Memory {
 		return t.layOver()
 	}
 	return nil

@@ -46,10 +46,10 @@ type Image struct {
 //
 // The last three carry no full name; as gives it.
 func (s Source) Open(ctx context.Context, ref, as string) ([]Image, error) {
-	kind, rest, ok := strings.Cut(ref, ":")
-	if !ok || strings.HasPrefix(rest, "//") || (kind != "oci" && kind != "oci-archive" && kind != "docker-archive") {
+	if !IsLocal(ref) {
 		return s.openRegistry(ctx, ref, as)
 	}
+	kind, rest, _ := strings.Cut(ref, ":")
 	images, err := s.openLocal(kind, rest)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", ref, err)
@@ -65,6 +65,12 @@ func (s Source) Open(ctx context.Context, ref, as string) ([]Image, error) {
 		images[i].Name = named
 	}
 	return images, nil
+}
+
+// IsLocal tells the forms of Open that name a file or directory.
+func IsLocal(ref string) bool {
+	kind, rest, ok := strings.Cut(ref, ":")
+	return ok && !strings.HasPrefix(rest, "//") && (kind == "oci" || kind == "oci-archive" || kind == "docker-archive")
 }
 
 func (s Source) openLocal(kind, rest string) ([]Image, error) {
