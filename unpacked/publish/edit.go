@@ -20,11 +20,11 @@ type edit struct {
 	below  map[string]*edit
 }
 
-// at returns the edit of path, making it and the directories above it: they are
-// made in the repository where it lacks them.
+// at returns the edit of path, making it. The directories above it are made in
+// the repository where it lacks them, as dir says; a nil dir leaves that be.
 func (e *edit) at(path string, dir func(path string) *Item) *edit {
 	for i, name := range components(path) {
-		if i > 0 && e.ensure == nil {
+		if i > 0 && e.ensure == nil && dir != nil {
 			e.ensure = dir(prefixOf(path, i))
 		}
 		next := e.below[name]

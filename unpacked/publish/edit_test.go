@@ -106,6 +106,8 @@ func TestEditsOfOnePath(t *testing.T) {
 			tx.Remove("/a"), tx.Symlink("/a", "elsewhere"), // a directory becomes a link
 			tx.MkdirAll("/b/c"), tx.Remove("/b"), tx.PutFile("/b", 0o600, strings.NewReader("b")),
 			tx.PutFile("/c/d", 0o600, strings.NewReader("d")), tx.Remove("/c/d"),
+			tx.MkdirAll("/gone/x"), tx.Remove("/gone"), tx.Remove("/gone/x"), // nothing comes back
+			tx.Replace("/t", tx.items(t, map[string]file{"/t": dirOf(2), "/t/x": text("x"), "/t/y": text("y")})), tx.Remove("/t/x"),
 		} {
 			if edit != nil {
 				return edit
@@ -117,11 +119,10 @@ func TestEditsOfOnePath(t *testing.T) {
 	if got["/a"].data != "elsewhere" || got["/b"].data != "b" || got[""].mode != unix.S_IFDIR|0o711 || got[""].uid != 5 {
 		t.Errorf("got %+v", got)
 	}
-	if _, ok := got["/c/d"]; ok {
-		t.Error("/c/d is there")
-	}
-	if _, ok := got["/c"]; !ok {
-		t.Error("/c is not there")
+	for p, want := range map[string]bool{"/c/d": false, "/c": true, "/gone": false, "/t/x": false, "/t/y": true} {
+		if _, ok := got[p]; ok != want {
+			t.Errorf("%s is there: %v, want %v", p, ok, want)
+		}
 	}
 	r.check()
 	tx := r.begin()

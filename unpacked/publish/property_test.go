@@ -25,9 +25,18 @@ type model struct {
 
 var modelNames = []string{"a", "a.b", "a-c", "b", "dir", "\xff", "z z", ".h"}
 
-// path picks a random one, not the root.
+// path picks a random one, not the root: as often as not one that is there, or
+// lies right below.
 func (m *model) path() string {
 	p := ""
+	if all := slices.Sorted(maps.Keys(m.tree)); len(all) > 0 && m.rnd.IntN(2) == 0 {
+		p = all[m.rnd.IntN(len(all))]
+		if m.rnd.IntN(2) == 0 && !strings.HasSuffix(p, marker) {
+			return p
+		}
+		p = strings.TrimSuffix(p, "/"+marker)
+		return p + "/" + modelNames[m.rnd.IntN(len(modelNames))]
+	}
 	for range 1 + m.rnd.IntN(4) {
 		p += "/" + modelNames[m.rnd.IntN(len(modelNames))]
 	}

@@ -143,10 +143,10 @@ func (tx *Tx) Remove(path string) error {
 	}
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
-	if at, _ := tx.edits.find(path); at == nil && missing {
+	if at, decided := tx.edits.find(path); at == nil && missing && !decided {
 		return nil
 	}
-	e := tx.edits.at(path, tx.directory)
+	e := tx.edits.at(path, nil)
 	e.clear()
 	e.hide = true
 	return nil
