@@ -66,8 +66,8 @@ func (a *app) exit(ctx context.Context, err error) int {
 		command := strings.TrimSpace("flathub " + usage.verb)
 		fmt.Fprintf(a.err, "flathub: %s\nRun '%s --help' for how it is used.\n", usage.reason, command)
 		return exitUsage
-	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-		fmt.Fprintln(a.err, "flathub: interrupted: nothing was published")
+	case ctx.Err() != nil: // whatever broke off as a consequence
+		fmt.Fprintln(a.err, "flathub: interrupted: the repository is as it was")
 		return exitInterrupted
 	}
 	fmt.Fprintf(a.err, "flathub: %v\n", err)

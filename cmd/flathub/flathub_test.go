@@ -231,15 +231,16 @@ func TestInterrupted(t *testing.T) {
 	before := h.must("info", fqrn)
 	ctx, cancel := context.WithCancel(context.Background())
 	r, w := io.Pipe()
-	go func() {
+	defer w.Close()
+	go func() { // half an archive, then nothing any more
 		w.Write(tarOf(t, "f=content", "g=more")[:1024])
 		cancel()
-		w.Close()
 	}()
 	a := &app{out: &h.out, err: &h.err, in: r, env: func(string) string { return filepath.Join(h.dir, "config") }}
 	h.err.Reset()
-	if code := a.exit(ctx, a.run(ctx, []string{"publish", fqrn, "--from", "-", "--to", "/x"})); code == 0 {
-		t.Error("an interrupted run succeeds")
+	code := a.exit(ctx, a.run(ctx, []string{"publish", fqrn, "--from", "-", "--to", "/x"}))
+	if code != exitInterrupted || !strings.Contains(h.err.String(), "interrupted") {
+		t.Errorf("exit code %d: %s", code, h.err.String())
 	}
 	if after := h.must("info", fqrn); after != before {
 		t.Errorf("before %s after %s", before, after)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"os"
 	"strconv"
@@ -126,15 +127,11 @@ func (a *app) stage(ctx context.Context, tx *publish.Tx, o publishOptions, to st
 	if o.from != "-" && st.IsDir() {
 		return tx.Replace(to, owned(tx.Directory(ctx, o.from, to), owner))
 	}
-	in := a.in
-	if o.from != "-" {
-		f, err := os.Open(o.from)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		in = f
+	in, err := a.archive(ctx, o.from)
+	if err != nil {
+		return err
 	}
+	defer in.Close()
 	z, err := layer.Decompress(in)
 	if err != nil {
 		return err
@@ -146,6 +143,26 @@ func (a *app) stage(ctx context.Context, tx *publish.Tx, o publishOptions, to st
 	}
 	defer rows.Close()
 	return tx.Replace(to, owned(moved(rows.Items(), to), owner))
+}
+
+// archive opens an archive's file, or standard input for "-".
+func (a *app) archive(ctx context.Context, name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return interruptible(ctx, a.in), nil
+	}
+	return os.Open(name)
+}
+
+// interruptible ends a reader with ctx, even while a Read waits for a pipe that
+// nobody writes to.
+func interruptible(ctx context.Context, in io.Reader) io.ReadCloser {
+	r, w := io.Pipe()
+	context.AfterFunc(ctx, func() { w.CloseWithError(ctx.Err()) })
+	go func() {
+		_, err := io.Copy(w, in)
+		w.CloseWithError(err)
+	}()
+	return r
 }
 
 // moved puts a tree below another path.
