@@ -188,7 +188,7 @@ func (c *container) find() error {
 		return err
 	}
 	c.image, err = image.FromPlace(c.arg, image.Place{
-		Path: found.Path, Name: found.Name, FQRN: found.FQRN, Revision: found.Revision, Config: found.Config,
+		Path: found.Path, Layers: found.Layers, Name: found.Name, FQRN: found.FQRN, Revision: found.Revision, Config: found.Config,
 		Shown: shown(c.arg, found),
 	})
 	return err
