@@ -25,6 +25,8 @@ type Config struct {
 	Revision func() *repo.Revision // the one that is shown now, for paths
 	Has      func(cas.Object) bool // tells that fetching would be no use; nil for never
 
+	Profiles Profiles // where start-up profiles are kept; "" for nowhere
+
 	Parallel int // fetches at the same time, 0 for 32
 
 	NoReadAhead bool // of chunks
@@ -59,9 +61,11 @@ type Prefetcher struct {
 	demand  int // reads that wait
 	fetched Stats
 	records map[*Recording]bool
-	idle    *sync.Cond // signalled when running falls to 0
+	started map[string]bool // roots of images
+	idle    *sync.Cond      // signalled when running falls to 0
 
 	guesses guesses
+	keeping sync.WaitGroup // recordings that will be written
 	done    chan struct{}
 }
 
@@ -88,7 +92,7 @@ func New(cfg Config) *Prefetcher {
 		cfg.Parallel = defaultParallel
 	}
 	p := &Prefetcher{cfg: cfg, log: cfg.Log, events: make(chan event, 256), seen: make(map[key]bool),
-		records: make(map[*Recording]bool), done: make(chan struct{})}
+		records: make(map[*Recording]bool), started: make(map[string]bool), done: make(chan struct{})}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
@@ -98,10 +102,11 @@ func New(cfg Config) *Prefetcher {
 	return p
 }
 
-// Close ends all fetches that nobody else waits for.
+// Close ends all fetches that nobody else waits for, and writes what was recorded.
 func (p *Prefetcher) Close() {
 	p.cancel()
 	<-p.done
+	p.keeping.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.queue = nil

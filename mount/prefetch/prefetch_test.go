@@ -474,6 +474,47 @@ func TestRecordAndReplay(t *testing.T) {
 	cold.want([]string{"/img/a", "/img/dir/b", "/img/big", "/other/c"}, "/img/a", "/img/dir/b", "/img/big#1")
 }
 
+// TestImage records the first start of an image and replays it on another node.
+func TestImage(t *testing.T) {
+	tree := []repotest.File{{Path: "/img", Kind: repotest.Dir, Nested: true}}
+	var all []string
+	for i := range minRecorded + 2 {
+		name := fmt.Sprintf("/img/f%d", i)
+		all = append(all, name)
+		tree = append(tree, repotest.File{Path: name, Content: name})
+	}
+	profiles := Profiles(filepath.Join(t.TempDir(), "profiles"))
+	keep := func(c *Config) { c.Profiles = profiles }
+	f := newFixture(t, tree, keep)
+	f.Image("/img", "")
+	f.read(all[0], 0)
+	f.settle()
+	f.Close()
+	if left, _ := os.ReadDir(string(profiles)); len(left) > 0 {
+		t.Fatalf("a start of one object is kept: %v", left)
+	}
+	f = newFixture(t, tree, keep)
+	f.Image("/img", "")
+	f.Image("/img", "")
+	for _, name := range all[:minRecorded] {
+		f.read(name, 0)
+	}
+	f.settle()
+	f.Close()
+	// In the next revision the image is the same, and its neighbours are not.
+	f = newFixture(t, append(tree, repotest.File{Path: "/other", Content: "x"}), keep)
+	f.Image("/img", "")
+	f.want(all, all[:minRecorded]...)
+	f.Close()
+	if left, err := os.ReadDir(string(profiles)); err != nil || len(left) != 1 {
+		t.Errorf("profiles are %v, %v", left, err)
+	}
+	f = newFixture(t, tree, nil)
+	f.Image("/img", "/f0")
+	f.Image("/missing", "/f0")
+	f.want(all, all[0])
+}
+
 func TestProfileText(t *testing.T) {
 	p := &Profile{Objects: []cas.Object{
 		{Hash: cas.Sum(cas.SHA1, []byte("a")), Size: 5},

@@ -1,0 +1,89 @@
+package prefetch
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/flatrun/flatrun/mount/cas"
+)
+
+// minRecorded is how many objects make a profile worth keeping.
+const minRecorded = 4
+
+// Image tells that program is about to be started in the image with its root at that path of the repository; "" where the
+// program is not known. Where an earlier start was recorded, its objects are fetched. Else guesses must do, and this start is
+// recorded; the profile is written when RecordFor is over, or by Close. Only the first start of an image does anything: later
+// ones find the cache warm.
+func (p *Prefetcher) Image(root, program string) {
+	if p.begun(root) {
+		return
+	}
+	p.AddRoot(root)
+	if p.cfg.Profiles == "" || !p.replayKept(root) {
+		p.Start(root, program)
+	}
+}
+
+// replayKept fetches what the image's profile names; without one, this start is recorded.
+func (p *Prefetcher) replayKept(root string) bool {
+	image, err := p.identify(root)
+	if err != nil {
+		p.log.Debug("no start-up profile", "image", root, "reason", err)
+		return false
+	}
+	profile, err := p.cfg.Profiles.Load(image)
+	if err == nil {
+		p.Replay(profile)
+		return true
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		p.log.Warn("start-up profile is not used", "image", root, "reason", err)
+	}
+	p.keep(image, root)
+	return false
+}
+
+// begun notes that the image is started, and tells whether it was before.
+func (p *Prefetcher) begun(root string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	again := p.started[root]
+	p.started[root] = true
+	return again
+}
+
+// identify names an image by what it holds: the catalog that describes its root, and where in it that is. The same image in a
+// later revision has the same name.
+func (p *Prefetcher) identify(root string) (cas.Hash, error) {
+	rev := p.cfg.Revision()
+	n, err := rev.Lookup(p.ctx, root)
+	if err == nil {
+		n, err = rev.Enter(p.ctx, n)
+	}
+	if err != nil {
+		return cas.Hash{}, err
+	}
+	return cas.Sum(cas.SHA1, fmt.Append(nil, n.CatalogHash, n.CatalogPath())), nil
+}
+
+// keep records a start and writes its profile in the end.
+func (p *Prefetcher) keep(image cas.Hash, root string) {
+	r := p.Record(root)
+	p.keeping.Go(func() {
+		timer := time.NewTimer(RecordFor)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-p.ctx.Done():
+		}
+		profile := r.Stop()
+		if len(profile.Objects) < minRecorded {
+			return
+		}
+		if err := p.cfg.Profiles.Save(image, profile); err != nil {
+			p.log.Warn("start-up profile is not kept", "image", root, "reason", err)
+		}
+	})
+}
