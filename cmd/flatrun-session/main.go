@@ -43,6 +43,7 @@ func verbs() []verb {
 		{"cache", "info|list|clean|verify|export|import [FILE]", 1, 2, runCache},
 		{"prefetch", "IMAGE|PATH", 1, 1, runPrefetch},
 		{"json", "FILE", 1, 1, runJSON},
+		{"images", "[QUERY]", 0, 1, runImages},
 	}
 }
 

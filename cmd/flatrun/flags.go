@@ -58,12 +58,14 @@ type options struct {
 
 	PIDFile string // of instance start and run
 
-	Inspect inspectOptions
-	Storage storageOptions
-	Stop    stopOptions
-	JSON    bool // of status, doctor and instances
-	All     bool // of umount and instances
-	Force   bool
+	Inspect      inspectOptions
+	Storage      storageOptions
+	Stop         stopOptions
+	Long         bool     // of images
+	Repositories []string // of images
+	JSON         bool     // of status, doctor and instances
+	All          bool     // of umount and instances
+	Force        bool
 }
 
 // inspectOptions says which parts of an image's metadata are asked for.

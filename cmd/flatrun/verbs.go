@@ -43,6 +43,7 @@ func (v *verb) named(name string) bool {
 func verbs() []verb {
 	list := containerVerbs()
 	list = append(list, imageVerbs()...)
+	list = append(list, discoveryVerbs()...)
 	list = append(list, repositoryVerbs()...)
 	list = append(list, storageVerbs()...)
 	list = append(list, hostVerbs()...)
@@ -81,7 +82,6 @@ func foreignVerbs() []verb {
 	list := []verb{
 		{name: "build", refuse: files}, {name: "pull", refuse: files}, {name: "push", refuse: files},
 		{name: "sif", refuse: files}, {name: "siftool", refuse: files}, {name: "data", refuse: files},
-		{name: "search", refuse: "library search is not supported; see flatrun images"},
 		{name: "delete", refuse: files},
 		{name: "key", refuse: "image files are not signed here: a repository's signature is checked on every mount"},
 		{name: "sign", refuse: "image files are not signed here: a repository's signature is checked on every mount"},

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/flatrun/flatrun/mount/session"
+)
+
+// runImages prints what the configured repositories hold, as JSON. The query is a session.ImageQuery, in JSON too.
+// Repositories that fail are the error, after the others were printed.
+func runImages(ctx context.Context, c *call) error {
+	var q session.ImageQuery
+	if len(c.args) > 0 {
+		if err := json.Unmarshal([]byte(c.args[0]), &q); err != nil {
+			return fmt.Errorf("query of images: %w", err)
+		}
+	}
+	settings, err := c.settings()
+	if err != nil {
+		return err
+	}
+	list, err := session.Images(ctx, settings, q, nil)
+	if list == nil {
+		list = []session.Image{}
+	}
+	return errors.Join(printJSON(list), err)
+}
