@@ -137,11 +137,12 @@ func isMountPoint(path string) bool {
 }
 
 func (s *Session) resolve(image string) (Resolved, error) {
+	image = absolute(image)
 	if s.asked != "" && s.asked == image {
 		s.asked = ""
 		return s.place(s.read(0))
 	}
-	return s.place(s.call(Request{Op: "resolve", Name: absolute(image)}))
+	return s.place(s.call(Request{Op: "resolve", Name: image}))
 }
 
 // absolute makes the path of a file absolute: the session has another working directory. Names stay as they are.
