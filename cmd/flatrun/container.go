@@ -128,7 +128,7 @@ func (c *container) check() error {
 // enter gets into the namespaces; it may start a session and this program again.
 func (c *container) enter() error {
 	o := c.options
-	plan := enter.Plan{Join: c.kind == image.Repository || o.ShareNS, Init: o.PID && !o.NoInit, Fakeroot: o.Fakeroot}
+	plan := enter.Plan{Join: c.kind == image.Repository || len(c.unmounted()) > 0, Init: o.PID && !o.NoInit, Fakeroot: o.Fakeroot}
 	for _, n := range []struct {
 		on bool
 		ns enter.Namespaces
@@ -175,7 +175,10 @@ func (c *container) subordinateIDs() (uids, gids []enter.IDMap) {
 
 // find gets the image's directory and configuration.
 func (c *container) find() error {
-	var err error
+	err := c.mountBinds()
+	if err != nil {
+		return err
+	}
 	if c.kind == image.Directory {
 		c.image, err = image.FromDirectory(c.arg)
 		return err

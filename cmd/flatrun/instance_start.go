@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,7 +27,7 @@ const instanceVariable = "FLATRUN_INSTANCE"
 // Descriptors of the process that becomes an instance. Standard output and error
 // are the instance's logs already.
 const (
-	fdStatus   = 3 + iota // pipe to the starter, see background.finish
+	fdStatus   = 3 + iota // pipe to the starter, see statusStarted
 	fdState               // the instance's file, locked
 	fdMessages            // the starter's standard error: messages of this program
 )
@@ -101,22 +103,39 @@ func (p *program) spawnInstance(store *instance.Store, state *os.File, name stri
 		// A session of its own: neither the terminal's signals nor its end reach an instance.
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
+	runtime.KeepSignals()
+	heedInterrupts()
 	err = cmd.Run()
 	tell.Close()
-	if err != nil {
-		return exitCode(exitFatal) // it has said why
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() > 0 {
+		return exitCode(exit.ExitCode()) // it has said why
+	} else if err != nil {
+		return fatal("start instance %s: %w", name, err)
 	}
 	word, err := io.ReadAll(status)
-	switch {
-	case err != nil:
+	if err != nil {
 		return fatal("wait for instance %s: %w", name, err)
-	case string(word) != statusStarted:
-		if len(word) == 0 {
-			return fatal("instance %s ended before it was started; %s tells more", name, stderr.Name())
-		}
-		return exitCode(exitFatal)
+	}
+	failure, started := strings.CutPrefix(string(word), statusStarted)
+	var code int
+	switch n, _ := fmt.Sscanf(failure, "failed %d", &code); {
+	case n == 1:
+		return exitCode(code)
+	case !started:
+		return fatal("instance %s ended before it was started; %s tells more", name, stderr.Name())
 	}
 	return nil
+}
+
+// heedInterrupts undoes what a shell does to its background jobs: ignoring what
+// an instance is stopped by.
+func heedInterrupts() {
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGQUIT} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s) // what is handled starts as default in children
+		}
+	}
 }
 
 func writePIDFile(store *instance.Store, name, file string) error {
@@ -138,23 +157,16 @@ func (p *program) becomeInstance(o *options, action, arg, name string, args []st
 	unix.CloseRange(fdMessages+1, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
 	o.PID, o.NoInit = true, false
 	c := &container{program: p, options: o, action: action, arg: arg, args: args, background: b}
-	err := c.run()
-	b.finish(err)
-	return err
-}
-
-// The words on the status pipe. It ends without an error by the execve of the
-// instance's program, so what counts is what was said before.
-const (
-	statusStarted = "started\n"
-	statusFailed  = "failed\n"
-)
-
-func (b *background) finish(err error) {
-	if err != nil {
-		io.WriteString(b.status, statusFailed)
+	code := p.exit(c.run())
+	if code != 0 {
+		fmt.Fprintf(b.status, "failed %d\n", code)
 	}
+	return exitCode(code)
 }
+
+// statusStarted is said on the status pipe before the instance's program is
+// executed, which ends the pipe. What follows is a failure with its exit code.
+const statusStarted = "started\n"
 
 // entered is called when the namespaces are there: nothing of ours must survive
 // execve from here on.

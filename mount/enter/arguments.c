@@ -48,6 +48,19 @@ int enter_flag_kind(const char *name, size_t length)
 	return FLAG_UNKNOWN;
 }
 
+/* Whether a list of binds names a repository that is not mounted on the host: Go has the session mount it. */
+static int binds_unmounted(const char *text)
+{
+	char path[PATH_MAX];
+
+	for (const char *c = text; c && (c = strstr(c, "/cvmfs/")); c += 7) {
+		int end = strcspn(c + 7, "/:,");
+		if (end && (size_t)snprintf(path, sizeof path, "%.*s", end + 7, c) < sizeof path && !enter_plain_directory(path))
+			return 1;
+	}
+	return 0;
+}
+
 /* Each flag may come as an environment variable, as with Apptainer: --net is APPTAINER_NET, or by its older names. */
 static int variable_needs_plan(const char *entry)
 {
@@ -63,6 +76,8 @@ static int variable_needs_plan(const char *entry)
 		const char *value = strchr(entry, '=');
 		if (!value || !value[1])
 			return 0;
+		if ((n == 4 || n == 8) && !memcmp(name, "bindpath", n) && binds_unmounted(value))
+			return 1;
 		if (n == 8 && !memcmp(name, "fusespec", 8))
 			return 1;
 		return (enter_flag_kind(name, n) & FLAG_PLAN) != 0;
@@ -153,7 +168,10 @@ int enter_read_arguments(struct arguments *a)
 			i++;
 			break;
 		}
-		i += read_flag(a, i);
+		int n = read_flag(a, i);
+		for (int k = i; k < i + n && k < a->count; k++)
+			a->plan |= binds_unmounted(a->word[k]);
+		i += n;
 	}
 	if (i < a->count)
 		a->image = a->word[i];

@@ -17,7 +17,8 @@
 
 #include "enter.h"
 
-static void reap_all(pid_t program)
+/* told is the signal to end that was passed on, 0 if none was: a program that ends well after it has left nothing on purpose. */
+static void reap_all(pid_t program, int told)
 {
 	int status;
 	pid_t pid;
@@ -30,6 +31,8 @@ static void reap_all(pid_t program)
 		if (WEXITSTATUS(status))
 			_exit(WEXITSTATUS(status));
 	}
+	if (told && kill(-program, 0) && errno == ESRCH)
+		_exit(128 + told);
 }
 
 /* The lock on the instance's state, held by descriptor keep, lives exactly as long as this process. */
@@ -40,10 +43,12 @@ static void serve(pid_t program, int keep, const sigset_t *all)
 	if (keep > 0)
 		syscall(SYS_close_range, 0U, (unsigned)keep - 1, 0U);
 	syscall(SYS_close_range, (unsigned)keep + 1, ~0U, 0U);
-	for (;;) {
+	for (int told = 0;;) {
 		int sig = sigwaitinfo(all, NULL);
+		if (sig == SIGINT || sig == SIGTERM || sig == SIGQUIT || sig == SIGHUP)
+			told = sig;
 		if (sig == SIGCHLD)
-			reap_all(program);
+			reap_all(program, told);
 		else if (sig > 0 && kill(-program, sig) && errno == ESRCH)
 			_exit(128 + sig); /* nobody is left to be told */
 	}
