@@ -27,9 +27,12 @@ type progress struct {
 
 // newProgress writes to a descriptor: that of the terminal may be another than standard error, where the error goes.
 func newProgress(fd int, verb string) *progress {
-	p := &progress{w: os.NewFile(uintptr(fd), "progress"), every: 10 * time.Second, verb: verb, began: time.Now()}
+	p := &progress{w: os.Stderr, every: 10 * time.Second, verb: verb, began: time.Now()}
 	if size, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ); err == nil {
 		p.tty, p.every, p.width = true, 100*time.Millisecond, max(int(size.Col), 40)
+	}
+	if fd != 2 {
+		p.w = os.NewFile(uintptr(fd), "progress")
 	}
 	p.shown = p.began
 	return p

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 )
 
 // storageOptions are the flags of cache and prefetch.
@@ -138,6 +139,10 @@ func (p *program) watchSession(verb string, args []string) error {
 	err = cmd.Run()
 	if text := strings.TrimSpace(stderr.String()); err != nil && text != "" {
 		return errors.New(text)
+	}
+	var ended *exec.ExitError
+	if errors.As(err, &ended) && ended.Sys().(syscall.WaitStatus).Signal() == syscall.SIGPIPE { // as in "cache list | head"
+		return exitCode(128 + int(syscall.SIGPIPE))
 	}
 	if err != nil {
 		return fatal("%s %s: %w", sessionProgram, verb, err)

@@ -212,9 +212,9 @@ func (p *prefetch) walk(ctx context.Context, path string, queue chan<- cas.Objec
 	}
 	seen := make(map[cas.Hash]bool)
 	if p.cfg.Profile {
-		profile, err := prefetching.Profiles(filepath.Join(p.report.Dir, "profiles")).Load(profileKey(at))
+		profile, err := prefetching.Profiles(filepath.Join(p.cfg.Settings.Cache.Dir, "profiles")).Load(profileKey(at))
 		if errors.Is(err, fs.ErrNotExist) {
-			return errors.New("no start of it was recorded in this cache; start it once, or fetch it with --all")
+			return errors.New("no start of it was recorded on this node; start it once, or fetch it with --all")
 		} else if err != nil {
 			return err
 		}
