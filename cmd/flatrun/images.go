@@ -13,9 +13,9 @@ import (
 // imageQuery is what flatrun-session images is asked (session.ImageQuery).
 type imageQuery struct {
 	Patterns, Terms []string
-	Prefix          string
 	Repositories    []string
 	Long            bool
+	Complete        *string `json:",omitempty"` // asks for names that begin with it, in place of a list
 }
 
 // listedImage is one image of its answer (session.Image).

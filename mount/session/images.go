@@ -49,7 +49,6 @@ func (i *Image) Reference() string {
 type ImageQuery struct {
 	Patterns     []string // any of them; see compilePattern
 	Terms        []string // all of them occur in the name, in upper or lower case
-	Prefix       string   // the name in full begins with it
 	Repositories []string // none = those that image names are looked up in
 	Long         bool     // platform and size too, which are looked up for each image
 }

@@ -18,9 +18,6 @@ func (q *ImageQuery) matcher() (func(*Image) bool, error) {
 	}
 	return func(i *Image) bool {
 		name := i.Reference()
-		if !strings.HasPrefix(name, q.Prefix) {
-			return false
-		}
 		for _, term := range q.Terms {
 			if !strings.Contains(strings.ToLower(name), strings.ToLower(term)) {
 				return false
