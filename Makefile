@@ -2,12 +2,13 @@
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.0)
 STRIP = -s -w -X main.version=$(VERSION)
-STATIC = -tags osusergo,netgo -ldflags '$(STRIP) -linkmode external -extldflags "-static -Wl,--no-warnings"'
+SECCOMP = $(shell pkg-config --exists libseccomp 2>/dev/null && echo ,seccomp) # filters of OCI bundles; wants libseccomp-dev
+STATIC = -tags osusergo,netgo$(strip $(SECCOMP)) -ldflags '$(STRIP) -linkmode external -extldflags "-static -Wl,--no-warnings"'
 
 .PHONY: build demo test check bench fuzz install clean
 
-build: ## bin/flatrun, bin/flatrun-session (static, with a C constructor), bin/flathub (static)
-	CGO_ENABLED=1 $(GO) build -trimpath $(STATIC) -o bin/ ./cmd/flatrun ./cmd/flatrun-session
+build: ## bin/flatrun, bin/flatrun-session, bin/flatrun-oci (static, with C constructors), bin/flathub (static)
+	CGO_ENABLED=1 $(GO) build -trimpath $(STATIC) -o bin/ ./cmd/flatrun ./cmd/flatrun-session ./cmd/flatrun-oci
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(STRIP)' -o bin/ ./cmd/flathub
 
 demo: ## make an image from Debian packages, publish it, serve it, run Python in it
@@ -28,7 +29,7 @@ fuzz: ## every fuzz target for FUZZTIME (default 5m)
 PREFIX ?= /usr/local
 install: build
 	install -D -t $(DESTDIR)$(PREFIX)/bin bin/flatrun bin/flathub
-	install -D -t $(DESTDIR)$(PREFIX)/libexec/flatrun bin/flatrun-session
+	install -D -t $(DESTDIR)$(PREFIX)/libexec/flatrun bin/flatrun-session bin/flatrun-oci
 
 clean:
 	rm -rf bin

@@ -82,6 +82,9 @@ func (p *program) runVerb(v *verb, args []string) error {
 	if v.refuse != "" {
 		return fatal("%s: %s", v.path(), v.refuse)
 	}
+	if v.raw {
+		return v.run(p, nil, args)
+	}
 	opts := &options{}
 	rest, err := p.parseVerb(v, opts, args)
 	if err != nil {

@@ -46,8 +46,9 @@ var rooms = map[string][]string{
 	"runtime/vfs":             {},
 	"runtime/singularity":     {"runtime/image"},
 	"runtime":                 {"runtime/ident", "runtime/seccomp", "runtime/vfs", "runtime/image", "runtime/singularity"},
-	"runtime/oci":             {"runtime", "runtime/ident", "runtime/seccomp", "runtime/vfs"},
+	"runtime/oci":             {},
 	"cmd/flatrun":             {"runtime", "runtime/gpu", "runtime/cdi", "runtime/limits", "runtime/instance", "runtime/image", "runtime/singularity", "mount/enter", "mount/probe", "mount/config/site", "unpacked", "unpacked/near"},
+	"cmd/flatrun-oci":         {"runtime/oci"},
 	"cmd/flatrun-session":     {"mount/*", "mount/config/*", "unpacked", "unpacked/near"},
 	"cmd/flathub":             {"mount/*", "unpacked", "unpacked/*"},
 	"cmd/flatrun-snapshotter": {"mount/*", "unpacked"},
@@ -67,13 +68,13 @@ var homes = []struct {
 	{"github.com/minio/minio-go", []string{"unpacked/publish", "unpacked/layer", "unpacked/convert", "unpacked/hub", "cmd/flathub"}},
 	{"google.golang.org/grpc", []string{"mount/snapshotter", "cmd/flatrun-snapshotter"}},
 	{"mvdan.cc/sh", []string{"runtime", "runtime/", "cmd/flatrun"}},
-	{"github.com/opencontainers/runc", []string{"runtime", "runtime/", "cmd/flatrun"}},
+	{"github.com/opencontainers/runc", []string{"runtime", "runtime/", "cmd/flatrun", "cmd/flatrun-oci"}},
 	{"github.com/spf13/pflag", []string{"cmd/"}},
 }
 
 // startup are the packages that flatrun must not link: their initialisation or
 // size is paid a million times a day.
-var startup = []string{"net/http", "crypto/tls", "text/template", "gopkg.in/yaml.v3", "github.com/hanwen/go-fuse", "zombiezen.com/go/sqlite", "modernc.org/", "github.com/google/go-containerregistry", "github.com/minio/minio-go", "google.golang.org/grpc"}
+var startup = []string{"net/http", "crypto/tls", "text/template", "gopkg.in/yaml.v3", "github.com/hanwen/go-fuse", "github.com/opencontainers/runc/libcontainer/nsenter", "zombiezen.com/go/sqlite", "modernc.org/", "github.com/google/go-containerregistry", "github.com/minio/minio-go", "google.golang.org/grpc"}
 
 type listed struct {
 	ImportPath string

@@ -109,6 +109,12 @@ func hostVerbs() []verb {
 				examples: "{} config show",
 			}},
 		},
+		{
+			name: "oci", operands: "COMMAND...", min: 0, max: -1, raw: true, run: runOCI,
+			short:    "Run OCI bundles, by the command line of runc",
+			long:     "Container engines and batch systems that call an OCI runtime are given flatrun-oci itself.",
+			examples: "{} oci --help",
+		},
 		{name: "version", min: 0, max: 0, run: runVersion, short: "Print the version", examples: "{} version"},
 		{name: "help", min: 0, max: -1, run: func(p *program, _ *options, args []string) error { return p.help(args) }, operands: "[COMMAND]", short: "Show help on a command", examples: "{} help exec"},
 		{

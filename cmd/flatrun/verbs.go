@@ -21,6 +21,7 @@ type verb struct {
 	verbs    []verb // a group of verbs rather than one
 	refuse   string // a verb of Apptainer's that cannot work here, and what to do
 	hidden   bool
+	raw      bool // the arguments are another program's, flags and all
 }
 
 func (v *verb) path() string {
