@@ -15,13 +15,16 @@ import (
 	"github.com/flatrun/flatrun/unpacked/publish"
 )
 
+// initOptions are the flags of init.
+type initOptions struct {
+	place
+	hash, compression, description string
+	ttl                            time.Duration
+	noGC, altPaths                 bool
+}
+
 func initVerb() verb {
-	var o struct {
-		place
-		hash, compression, description string
-		ttl                            time.Duration
-		noGC, altPaths                 bool
-	}
+	var o initOptions
 	return verb{
 		name: "init", operands: "FQRN", min: 1, max: 1,
 		short: "make an empty repository: keys, whitelist, a signed first revision",
@@ -41,53 +44,58 @@ flathub init images.example.org --storage 's3://bucket/images.example.org?endpoi
 			f.BoolVar(&o.noGC, "no-gc", false, "forbid garbage collection for ever")
 			f.BoolVar(&o.altPaths, "alt-paths", false, "also keep root catalog and certificate outside data/")
 		},
-		run: func(ctx context.Context, a *app, args []string) error {
-			fqrn := args[0]
-			if o.storage == "" {
-				return usageError{"init", "init needs --storage"}
-			}
-			if !strings.Contains(o.storage, "://") {
-				var err error
-				if o.storage, err = filepath.Abs(o.storage); err != nil {
-					return err
-				}
-			}
-			if o.keys != "" {
-				var err error
-				if o.keys, err = filepath.Abs(o.keys); err != nil {
-					return err
-				}
-			}
-			r, err := a.find(fqrn, o.place)
-			if err != nil {
-				return err
-			}
-			if r.options.Algorithm, err = cas.ParseAlgorithm(o.hash); err != nil {
-				return err
-			}
-			if r.options.Compression, err = parseCompression(o.compression); err != nil {
-				return err
-			}
-			keys, err := r.makeKeys()
-			if err != nil {
-				return err
-			}
-			m, err := publish.Init(ctx, r.storage, publish.InitOptions{
-				Options: r.options, Keys: keys, TTL: int64(o.ttl / time.Second), Description: o.description,
-				Uncollected: o.noGC, AltPaths: o.altPaths,
-			})
-			if err != nil {
-				return fmt.Errorf("init %s: %w", fqrn, err)
-			}
-			err = a.saveSettings(settings{FQRN: fqrn, Storage: o.storage, Keys: r.keysDir, Compression: o.compression})
-			if err != nil {
-				return err
-			}
-			public := filepath.Join(r.keysDir, fqrn+".pub")
-			return a.print(map[string]any{"fqrn": fqrn, "storage": o.storage, "public_key": public, "root": m.Root, "revision": m.Revision},
-				fmt.Sprintf("%s: revision %d in %s; clients verify it with %s\n", fqrn, m.Revision, r.storage, public))
-		},
+		run: func(ctx context.Context, a *app, args []string) error { return a.init(ctx, args[0], o) },
 	}
+}
+
+func (a *app) init(ctx context.Context, fqrn string, o initOptions) error {
+	if o.storage == "" {
+		return usageError{"init", "init needs --storage"}
+	}
+	if err := o.place.absolute(); err != nil {
+		return err
+	}
+	r, err := a.find(fqrn, o.place)
+	if err != nil {
+		return err
+	}
+	if r.options.Algorithm, err = cas.ParseAlgorithm(o.hash); err != nil {
+		return err
+	}
+	if r.options.Compression, err = parseCompression(o.compression); err != nil {
+		return err
+	}
+	keys, err := r.makeKeys()
+	if err != nil {
+		return err
+	}
+	m, err := publish.Init(ctx, r.storage, publish.InitOptions{
+		Options: r.options, Keys: keys, TTL: int64(o.ttl / time.Second), Description: o.description,
+		Uncollected: o.noGC, AltPaths: o.altPaths,
+	})
+	if err != nil {
+		return fmt.Errorf("init %s: %w", fqrn, err)
+	}
+	err = a.saveSettings(settings{FQRN: fqrn, Storage: o.storage, Keys: r.keysDir, Compression: o.compression})
+	if err != nil {
+		return err
+	}
+	public := filepath.Join(r.keysDir, fqrn+".pub")
+	return a.print(map[string]any{"fqrn": fqrn, "storage": o.storage, "public_key": public, "root": m.Root, "revision": m.Revision},
+		fmt.Sprintf("%s: revision %d in %s; clients verify it with %s\n", fqrn, m.Revision, r.storage, public))
+}
+
+// absolute makes directories independent of where the program runs.
+func (p *place) absolute() (err error) {
+	if !strings.Contains(p.storage, "://") {
+		if p.storage, err = filepath.Abs(p.storage); err != nil {
+			return err
+		}
+	}
+	if p.keys != "" {
+		p.keys, err = filepath.Abs(p.keys)
+	}
+	return err
 }
 
 // makeKeys loads the repository's keys, or makes them where there are none.

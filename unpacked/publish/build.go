@@ -85,32 +85,37 @@ func (b *builder) dir(it *Item, base *baseCatalog) error {
 		b.dirs = append(b.dirs, d)
 		return d.catalog.w.Add(e, nil)
 	}
-	if !isRoot {
-		mount := e
-		mount.Flags |= catalog.NestedMount
-		if err := b.top().catalog.w.Add(mount, nil); err != nil {
-			return err
-		}
-		e.Flags |= catalog.NestedRoot
-	}
-	var err error
-	if d.catalog, err = b.start(it.Path, base); err != nil {
+	if err := b.startAt(d, it.Path, e, base); err != nil {
 		return err
-	}
-	d.starts = true
-	if isRoot {
-		b.root = d.catalog
-	} else {
-		b.top().catalog.children = append(b.top().catalog.children, d.catalog)
 	}
 	b.dirs = append(b.dirs, d)
-	if err := d.catalog.w.Add(e, nil); err != nil {
+	if isRoot {
+		return d.catalog.w.Add(e, nil)
+	}
+	e.Flags |= catalog.NestedRoot
+	if err := d.catalog.w.Add(e, nil); err != nil || p.nest != auto {
 		return err
 	}
-	if p.nest == auto {
-		return b.mark(it, p.hasAuto)
+	return b.mark(it, p.hasAuto)
+}
+
+// startAt begins a catalog at a directory, and notes it in the one around it.
+func (b *builder) startAt(d *openDir, path string, e catalog.Entry, base *baseCatalog) (err error) {
+	d.starts = true
+	if d.catalog, err = b.start(path, base); err != nil {
+		return err
 	}
-	return nil
+	if len(b.dirs) == 0 {
+		b.root = d.catalog
+		return nil
+	}
+	parent := b.top().catalog
+	parent.children = append(parent.children, d.catalog)
+	e.Flags |= catalog.NestedMount
+	if err = parent.w.Add(e, nil); err != nil {
+		d.catalog.w.Abort() // it is not among the open ones yet
+	}
+	return err
 }
 
 // start opens a new catalog's file.
