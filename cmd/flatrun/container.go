@@ -48,6 +48,7 @@ type container struct {
 	drivers bool // libraries of the host's are bound
 
 	background *background // nil: the caller's process becomes the command
+	sharing    *sharing    // nil: nobody else enters
 }
 
 // runContainer becomes the command; it returns only with an error, or when there
@@ -60,11 +61,24 @@ func (p *program) runContainer(o *options, action, arg string, args []string) er
 
 func (c *container) run() error {
 	c.log.hold = true
+	switch j, err := c.handed(); {
+	case err != nil && c.options.ShareNS:
+		return c.shareAgain(err)
+	case err != nil:
+		return err
+	case j != nil:
+		return c.join(j)
+	}
 	if err := c.check(); err != nil {
 		return err
 	}
 	if c.kind == image.Instance {
 		return c.joinInstance()
+	}
+	if c.options.ShareNS && c.background == nil {
+		if err := c.share(); err != nil {
+			return err
+		}
 	}
 	if err := c.enter(); err != nil {
 		return err
@@ -101,6 +115,9 @@ func (c *container) run() error {
 	if c.background != nil {
 		return c.startBackground(spec)
 	}
+	if c.sharing != nil {
+		return c.startShared(spec)
+	}
 	return runtime.Start(spec, runtime.Extras{Log: c.slog()})
 }
 
@@ -128,7 +145,8 @@ func (c *container) check() error {
 // enter gets into the namespaces; it may start a session and this program again.
 func (c *container) enter() error {
 	o := c.options
-	plan := enter.Plan{Join: c.kind == image.Repository || len(c.unmounted()) > 0, Init: o.PID && !o.NoInit, Fakeroot: o.Fakeroot}
+	needed := c.kind == image.Repository || len(c.unmounted()) > 0
+	plan := enter.Plan{Join: needed || enter.IsRank() && !o.Fakeroot, Init: o.PID && !o.NoInit, Fakeroot: o.Fakeroot}
 	for _, n := range []struct {
 		on bool
 		ns enter.Namespaces
@@ -143,12 +161,25 @@ func (c *container) enter() error {
 	if c.background != nil {
 		c.background.plan(&plan)
 	}
+	if c.sharing != nil {
+		c.sharing.plan(&plan)
+	}
 	runtime.KeepSignals() // Ensure may execute this program once more
 	state, err := enter.Ensure(context.Background(), plan, enter.StartOptions{Config: c.config})
+	if err != nil && plan.Join && !needed {
+		c.log.verbosef("No user namespace in common with other ranks or processes: %s", err)
+		plan.Join = false
+		state, err = enter.Ensure(context.Background(), plan, enter.StartOptions{Config: c.config})
+	}
 	if err != nil {
 		return err
 	}
 	c.state = state
+	if c.sharing != nil {
+		if err := c.sharing.entered(state); err != nil {
+			return err
+		}
+	}
 	if c.background != nil {
 		if err := c.background.entered(); err != nil {
 			return err

@@ -155,7 +155,8 @@ func namespaceFlags(o *options) []flag {
 		{name: "userns", short: "u", value: &o.UserNS, twins: []string{"USERNS", "UNSHARE_USERNS"}, help: "a new user namespace (always the case)"},
 		{name: "network-args", value: &o.RefusedList, twins: []string{"NETWORK_ARGS"}, hidden: true, refuse: "networks are set up by root; use --network none or --network host"},
 		{name: "netns-path", value: &o.RefusedText, twins: []string{"NETNS_PATH"}, hidden: true, refuse: "joining a network namespace needs root; use the host's network"},
-		{name: "sharens", value: &o.ShareNS, twins: []string{"SHARENS"}, help: "share one container with the other processes of the same parent"},
+		{name: "sharens", value: &o.ShareNS, twins: []string{"SHARENS"}, help: "share one container with the other processes of the same parent, launcher or batch step that name this image; what the first one asks for counts"},
+		{name: "share", value: &o.ShareNS, twins: []string{"SHARE"}, hidden: true, help: "the same as --sharens"},
 	}
 }
 

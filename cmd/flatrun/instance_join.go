@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -20,7 +19,7 @@ import (
 
 // joinVariable names a descriptor with what a process that has entered a running
 // container cannot see any more.
-const joinVariable = "FLATRUN_JOIN"
+const joinVariable = "FLATRUN_JOIN_FD"
 
 // joining is what is known outside.
 type joining struct {
@@ -34,22 +33,15 @@ func (c *container) joinInstance() error {
 	if err != nil {
 		return err
 	}
-	j, err := c.handed()
-	if j == nil && err == nil {
-		var store *instance.Store
-		if store, err = instance.Open(); err != nil {
-			return err
-		}
-		var state instance.State
-		if state, err = store.Get(name); err != nil {
-			return err
-		}
-		err = c.handOver(state)
-	}
+	store, err := instance.Open()
 	if err != nil {
 		return err
 	}
-	return c.join(j)
+	state, err := store.Get(name)
+	if err != nil {
+		return err
+	}
+	return c.handOver(state)
 }
 
 // handOver enters the container by starting this program once more; it returns
@@ -72,8 +64,7 @@ func (c *container) handOver(state instance.State) error {
 	}
 	os.Setenv(joinVariable, strconv.Itoa(fd))
 	runtime.KeepSignals()
-	_, err = enter.Ensure(context.Background(), enter.Plan{Process: state.PID}, enter.StartOptions{})
-	return err
+	return enter.Reexec(enter.Plan{Process: state.PID})
 }
 
 // handed is what handOver has written, or nil in a process that has entered nothing.
@@ -102,6 +93,12 @@ func (c *container) handed() (*joining, error) {
 // join becomes the command in the container that this process has entered.
 func (c *container) join(j *joining) error {
 	c.log.release()
+	if c.options.ShareNS {
+		var err error
+		if c.binds, err = c.options.parseBinds(); err != nil { // for containers inside
+			return err
+		}
+	}
 	c.host, _ = runtime.ReadHost(c.state.UID, c.state.GID) // the directory is in j
 	c.host.Cwd = j.Cwd
 	c.image = &image.Image{Arg: c.arg, Root: "/", Shown: j.Image, Config: j.Config}

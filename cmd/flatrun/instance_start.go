@@ -22,7 +22,7 @@ import (
 
 // instanceVariable tells the process that becomes an instance apart from the one
 // that starts it; its value is the name.
-const instanceVariable = "FLATRUN_INSTANCE"
+const instanceVariable = "FLATRUN_INSTANCE_NAME"
 
 // Descriptors of the process that becomes an instance. Standard output and error
 // are the instance's logs already.

@@ -16,7 +16,7 @@
 
 /* Flags of exec, run, shell and test, by kind: s switch, v with a value, p switch and P with a value that need a plan. */
 static const char *const flags[] = {
-	"p:pid", "p:ipc", "p:uts", "p:net", "p:fakeroot", "p:containall", "p:compat", "p:sharens", "p:boot",
+	"p:pid", "p:ipc", "p:uts", "p:net", "p:fakeroot", "p:containall", "p:compat", "p:sharens", "p:share", "p:boot",
 	"P:hostname", "P:network", "P:network-args", "P:netns-path", "P:fusemount",
 	"s:contain", "s:cleanenv", "s:no-home", "s:no-eval", "s:no-umask", "s:no-pid", "s:no-init", "s:no-compat",
 	"s:userns", "s:writable", "s:writable-tmpfs", "s:underlay", "s:keep-privs", "s:no-privs", "s:allow-setuid",
@@ -177,6 +177,26 @@ int enter_read_arguments(struct arguments *a)
 		a->image = a->word[i];
 	for (char **e = environ; *e && !a->plan; e++)
 		a->plan = variable_needs_plan(*e);
+	return 0;
+}
+
+/*
+ * Processes that a launcher has started beside each other on this node. They read each other's memory (CMA, xpmem, UCX),
+ * which the kernel permits within one user namespace only, so such a process joins the session's even if its image
+ * needs no session. The variables hold how many they are.
+ */
+int enter_is_rank(void)
+{
+	static const char *const sizes[] = {
+		"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE", "PALS_LOCAL_SIZE",
+		"JSM_NAMESPACE_LOCAL_SIZE", "SLURM_STEP_NUM_TASKS", "FLUX_JOB_SIZE",
+	};
+
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		const char *value = getenv(sizes[i]);
+		if (value && atoi(value) > 1)
+			return 1;
+	}
 	return 0;
 }
 

@@ -118,6 +118,10 @@ func (s State) DieWithParent() error { return dieWithParent(s) }
 // file system. Such an image needs no session.
 func PlainDirectory(image string) bool { return plainDirectory(image) }
 
+// IsRank reports whether the environment is that of one of several processes which a launcher (mpirun, srun) has started
+// on this node. They must share a user namespace, to read each other's memory, and so need a session whatever their image.
+func IsRank() bool { return isRank() }
+
 // FlagKind tells what the constructor knows of a flag of the container verbs, by its long name: whether it has a
 // value, and whether it makes the constructor leave the decision to Go. A flag it does not know costs speed only.
 func FlagKind(long string) (known, value, plan bool) { return flagKind(long) }

@@ -38,6 +38,7 @@ enum flag_kind { FLAG_UNKNOWN = 0, FLAG_SWITCH = 1, FLAG_VALUE = 2, FLAG_PLAN = 
 int enter_read_arguments(struct arguments *a);
 int enter_flag_kind(const char *name, size_t length);
 int enter_plain_directory(const char *image);
+int enter_is_rank(void);
 
 /* session.c: where a session lives and how it is met. */
 int enter_session_dir(const char *config, char *out, size_t size);

@@ -91,6 +91,8 @@ func plainDirectory(image string) bool {
 	return C.enter_plain_directory(c) != 0
 }
 
+func isRank() bool { return C.enter_is_rank() != 0 }
+
 func flagKind(long string) (known, value, plan bool) {
 	c := C.CString(long)
 	defer C.free(unsafe.Pointer(c))

@@ -36,6 +36,15 @@ type State struct {
 	LogOut string        `json:"logOutPath"`
 	Spec   *specs.Spec   `json:"spec,omitempty"`   // rights and home of those that enter
 	Config *image.Config `json:"config,omitempty"` // of an image without scripts
+
+	Mounts  uint64   `json:"mounts,omitempty"`  // of a shared container: its mount namespace
+	Members []Member `json:"members,omitempty"` // of a shared container: who has entered
+}
+
+// Member is a process in a shared container.
+type Member struct {
+	PID     int    `json:"pid"`
+	Started uint64 `json:"started"` // ticks since boot
 }
 
 // Store is where instances of one user are kept. Dir is in memory or in /tmp and must be on this machine. Logs is on
