@@ -43,6 +43,11 @@ type headWriter struct {
 func (w *headWriter) write(ctx context.Context, h head) (*repo.Manifest, error) {
 	m := h.manifest
 	var err error
+	if m.RootSize < 0 { // manifests need not tell it, but ours do
+		if m.RootSize, err = catalogSize(ctx, w.storage, m.Root); err != nil {
+			return nil, err
+		}
+	}
 	if m.Certificate, err = w.store.putBytes(ctx, w.keys.Certificate, cas.CertificateSuffix); err != nil {
 		return nil, fmt.Errorf("store certificate: %w", err)
 	}

@@ -58,14 +58,14 @@ func (tx *Tx) completeTag(ctx context.Context, t catalog.Tag) (catalog.Tag, erro
 	}
 	t.Revision, t.Timestamp = p.Revision, p.LastModified
 	if t.Size < 0 {
-		t.Size, err = tx.catalogSize(ctx, t.Hash)
+		t.Size, err = catalogSize(ctx, tx.storage, t.Hash)
 	}
 	return t, err
 }
 
 // catalogSize is the uncompressed size of a stored catalog.
-func (tx *Tx) catalogSize(ctx context.Context, h cas.Hash) (int64, error) {
-	b, err := cas.ReadVerified(ctx, Fetcher(tx.storage), cas.Object{Hash: h, Suffix: cas.CatalogSuffix, Size: -1})
+func catalogSize(ctx context.Context, s Storage, h cas.Hash) (int64, error) {
+	b, err := cas.ReadVerified(ctx, Fetcher(s), cas.Object{Hash: h, Suffix: cas.CatalogSuffix, Size: -1})
 	return int64(len(b)), err
 }
 
