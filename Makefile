@@ -5,7 +5,7 @@ STRIP = -s -w -X main.version=$(VERSION)
 SECCOMP = $(shell pkg-config --exists libseccomp 2>/dev/null && echo ,seccomp) # filters of OCI bundles; wants libseccomp-dev
 STATIC = -tags osusergo,netgo$(strip $(SECCOMP)) -ldflags '$(STRIP) -linkmode external -extldflags "-static -Wl,--no-warnings"'
 
-.PHONY: build demo test check bench fuzz install clean
+.PHONY: build demo test check bench fuzz man install clean
 
 build: ## bin/flatrun, bin/flatrun-session, bin/flatrun-oci (static, with C constructors), bin/flathub (static)
 	CGO_ENABLED=1 $(GO) build -trimpath $(STATIC) -o bin/ ./cmd/flatrun ./cmd/flatrun-session ./cmd/flatrun-oci
@@ -26,8 +26,14 @@ bench: ## ratios against native, bwrap and the other peers at hand
 fuzz: ## every fuzz target for FUZZTIME (default 5m)
 	scripts/as-user scripts/fuzz
 
+man: build ## bin/man: the pages
+	bin/flatrun man bin/man
+	$(GO) run ./scripts/man bin/man bin/flathub
+
 PREFIX ?= /usr/local
-install: build
+install: build man
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 bin/man/*.1
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man5 bin/man/*.5
 	install -D -t $(DESTDIR)$(PREFIX)/bin bin/flatrun bin/flathub
 	install -D -t $(DESTDIR)$(PREFIX)/libexec/flatrun bin/flatrun-session bin/flatrun-oci
 

@@ -12,6 +12,7 @@ func runMan(p *program, _ *options, args []string) error {
 	if err := os.MkdirAll(args[0], 0o755); err != nil {
 		return err
 	}
+	p.name = "flatrun" // whatever it was called by
 	all := verbs()
 	pages := map[string]string{"flatrun.1": manProgram(p, all)}
 	for i := range all {
@@ -40,6 +41,7 @@ func manProgram(p *program, all []verb) string {
 	manFlags(&b, globalFlags(p, &global{}))
 	b.WriteString(".SH ENVIRONMENT\nEvery option has a twin in the environment, named below it: FLATRUN_ and the name, else APPTAINER_ and the name, else SINGULARITY_ and the name. The option itself is stronger.\n")
 	b.WriteString(".SH EXIT STATUS\nThat of the command; 255 if it could not be started, with a line on standard error that begins with FATAL:; 1 for a wrong command line.\n")
+	b.WriteString(".SH SEE ALSO\n.BR flatrun\\-config (5),\n.BR flathub (1)\n")
 	return b.String()
 }
 
@@ -50,8 +52,12 @@ func manVerb(p *program, v *verb) string {
 	if v.long != "" {
 		fmt.Fprintf(&b, ".SH DESCRIPTION\n%s\n", strings.ReplaceAll(roff(v.long), "\n\n", "\n.PP\n"))
 	}
+	if v.verbs != nil {
+		b.WriteString(".SH COMMANDS\n")
+	}
 	for _, child := range v.verbs {
-		fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", roff(child.name), roff(child.short))
+		child.parent = v.name
+		manChild(&b, p, &child)
 	}
 	if v.verbs == nil {
 		b.WriteString(".SH OPTIONS\n")
@@ -60,8 +66,20 @@ func manVerb(p *program, v *verb) string {
 	if v.examples != "" {
 		fmt.Fprintf(&b, ".SH EXAMPLES\n.nf\n%s\n.fi\n", roff(strings.ReplaceAll(v.examples, "{}", "flatrun")))
 	}
-	b.WriteString(".SH SEE ALSO\n.BR flatrun (1)\n")
+	b.WriteString(".SH SEE ALSO\n.BR flatrun (1),\n.BR flatrun\\-config (5)\n")
 	return b.String()
+}
+
+// manChild describes one verb of a group.
+func manChild(b *strings.Builder, p *program, v *verb) {
+	fmt.Fprintf(b, ".SS %s\n%s\n.PP\n%s.\n", roff(v.path()), roff(p.useLine(v)), roff(v.short))
+	if v.long != "" {
+		fmt.Fprintf(b, ".PP\n%s\n", strings.ReplaceAll(roff(v.long), "\n\n", "\n.PP\n"))
+	}
+	manFlags(b, p.verbFlags(v, &options{}))
+	if v.examples != "" {
+		fmt.Fprintf(b, ".PP\n.RS 4\n.nf\n%s\n.fi\n.RE\n", roff(strings.ReplaceAll(v.examples, "{}", "flatrun")))
+	}
 }
 
 func manHead(b *strings.Builder, name, what string) {
@@ -97,5 +115,13 @@ func roff(s string) string {
 			lines[i] = `\&` + line
 		}
 	}
-	return strings.Join(lines, "\n")
+	var b strings.Builder
+	for _, c := range strings.Join(lines, "\n") {
+		if c < 0x80 {
+			b.WriteRune(c)
+		} else {
+			fmt.Fprintf(&b, `\[u%04X]`, c)
+		}
+	}
+	return b.String()
 }
