@@ -150,7 +150,7 @@ func (c *Cache) relieve(ctx context.Context) {
 		return
 	}
 	if used, _, err := c.Usage(); err == nil {
-		c.tidy(ctx, used-max(used/8, bigObject))
+		c.tidy(ctx, used-max(used/8, min(used/2, bigObject)))
 	}
 }
 
