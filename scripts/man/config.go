@@ -108,7 +108,7 @@ func configPage() (string, error) {
 			b.WriteString(".SH " + sections[s] + "\n")
 		}
 		fmt.Fprintf(&b, ".TP\n.BR %s \" (%s)\"\n%s\n", roff(k.name), roff(k.kind), roff(texts[k.name]))
-		if k.standard != "" {
+		if k.standard != "" && section != "repositories" { // whose defaults are those of all repositories
 			fmt.Fprintf(&b, "Default: %s.\n", roff(k.standard))
 		}
 	}
