@@ -186,7 +186,7 @@ const serveVariable = "FLATRUN_FUSEFS_SERVE"
 func TestServe(t *testing.T) {
 	args := strings.Split(os.Getenv(serveVariable), ":")
 	if len(args) != 4 {
-		t.Skip("not called for")
+		return // called by TestMemory only
 	}
 	cfg := repotest.Config(t, args[0], args[1], args[2])
 	fs, err := New(Config{Repo: repotest.Open(t, cfg), Store: cfg.Store, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Log: testLog(t)})
