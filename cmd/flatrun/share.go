@@ -45,7 +45,7 @@ func (c *container) share() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), shareTime)
 	defer cancel()
-	s, err := instance.OpenShared(ctx, c.shareKey())
+	s, err := instance.OpenShared(ctx, enter.Current().Dir, c.shareKey())
 	if err != nil {
 		return err
 	}

@@ -139,7 +139,10 @@ __attribute__((constructor)) static void enter(void)
 		carry_out(&p, &a);
 	} else if (a.plan || !strncmp(a.image, "instance://", 11)) {
 		return;
-	} else if (enter_plain_directory(a.image) && !enter_is_rank()) {
+	} else if (enter_plain_directory(a.image) && enter_is_rank()) {
+		if (!a.unknown && enter_session_join(enter_state.dir, NULL) == 0)
+			enter_state.kind = ENTER_JOINED;
+	} else if (enter_plain_directory(a.image)) {
 		if (!a.unknown && enter_own(&p) == 0)
 			enter_state.kind = ENTER_OWN;
 	} else if (enter_session_join(enter_state.dir, a.image) == 0) {

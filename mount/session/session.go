@@ -168,6 +168,7 @@ func (s *server) close() {
 	if owned {
 		s.remove("cvmfs")
 		s.remove("log")
+		os.RemoveAll(filepath.Join(s.dir, "share")) // who is in which of the containers that processes shared: nobody any more
 		s.remove("")
 	}
 }

@@ -23,18 +23,18 @@ type Shared struct{ file *os.File }
 // maxMembers bounds the list. Any one of those in the container serves to enter it.
 const maxMembers = 64
 
-// OpenShared opens and locks the file of a key, which consists of characters of a file name. What other containers that
-// nobody is in any more have left is removed. The lock ends with Close, or with execve.
-func OpenShared(ctx context.Context, key string) (*Shared, error) {
-	session, err := enter.SessionDir("")
-	if err != nil {
-		return nil, err
-	}
-	dir := filepath.Join(filepath.Dir(session), "share"+namespace())
+// OpenShared opens and locks the file of a key, which consists of characters of a file name, in the directory of the
+// session that the processes join: it removes the files at its end, and its end comes when all have ended. The lock ends
+// with Close, or with execve.
+func OpenShared(ctx context.Context, session, key string) (*Shared, error) {
+	dir := filepath.Join(session, "share")
 	path := filepath.Join(dir, key+".json")
 	for ctx.Err() == nil {
-		if err := enter.MakeDir(dir); err != nil {
+		if err := enter.MakeDir(session); err != nil {
 			return nil, err
+		}
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("shared container: %w", err)
 		}
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -43,7 +43,6 @@ func OpenShared(ctx context.Context, key string) (*Shared, error) {
 			return nil, fmt.Errorf("shared container: %w", err)
 		}
 		if waitLock(ctx, f) && samePath(f, path) {
-			sweep(dir, key)
 			return &Shared{f}, nil
 		}
 		f.Close()
@@ -136,24 +135,4 @@ func samePath(f *os.File, path string) bool {
 	opened, err1 := f.Stat()
 	now, err2 := os.Lstat(path)
 	return err1 == nil && err2 == nil && os.SameFile(opened, now)
-}
-
-// sweep removes the files of containers that nobody is in, other than that of key.
-func sweep(dir, key string) {
-	files, _ := filepath.Glob(filepath.Join(dir, "*.json"))
-	for _, name := range files {
-		if filepath.Base(name) == key+".json" {
-			continue
-		}
-		f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW, 0)
-		if err != nil {
-			continue
-		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			if state, err := Read(f); err != nil || len(living(state)) == 0 {
-				os.Remove(name)
-			}
-		}
-		f.Close()
-	}
 }
