@@ -15,9 +15,9 @@ import (
 func (a *app) update(f *pflag.FlagSet) func([]string) error {
 	limits := &specs.LinuxResources{Memory: &specs.LinuxMemory{}, CPU: &specs.LinuxCPU{}, Pids: &specs.LinuxPids{}}
 	from := f.StringP("resources", "r", "", "JSON `FILE` of the specification's resources, - for standard input")
-	f.Var(number(&limits.Memory.Limit, bytes), "memory", "limit in bytes, or with k, m, g; -1 for none")
-	f.Var(number(&limits.Memory.Reservation, bytes), "memory-reservation", "soft limit")
-	f.Var(number(&limits.Memory.Swap, bytes), "memory-swap", "limit of memory and swap")
+	f.Var(number(&limits.Memory.Limit, parseBytes), "memory", "limit in bytes, or with k, m, g; -1 for none")
+	f.Var(number(&limits.Memory.Reservation, parseBytes), "memory-reservation", "soft limit")
+	f.Var(number(&limits.Memory.Swap, parseBytes), "memory-swap", "limit of memory and swap")
 	f.Var(number(&limits.CPU.Quota, plain), "cpu-quota", "microseconds of each period")
 	f.Var(number(&limits.CPU.Period, unsigned), "cpu-period", "length of a period in microseconds")
 	f.Var(number(&limits.CPU.Shares, unsigned), "cpu-share", "relative weight")
@@ -76,8 +76,8 @@ func (o *optional[T]) Set(text string) error {
 func plain(text string) (int64, error)     { return strconv.ParseInt(text, 10, 64) }
 func unsigned(text string) (uint64, error) { return strconv.ParseUint(text, 10, 64) }
 
-// bytes reads 512, 64k, 100M, 2g, with or without a b behind.
-func bytes(text string) (int64, error) {
+// parseBytes reads 512, 64k, 100M, 2g, with or without a b behind.
+func parseBytes(text string) (int64, error) {
 	digits := strings.TrimSuffix(strings.ToLower(text), "b")
 	shift := 0
 	if i := strings.IndexAny(digits, "kmgt"); i >= 0 && i == len(digits)-1 {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/utils"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -51,7 +52,25 @@ func (r *Runtime) Exec(q ExecRequest) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := checkUser(c, p.User); err != nil {
+		return 0, fmt.Errorf("container %q: %w", q.ID, err)
+	}
 	return q.launch(p, false, c.Run)
+}
+
+// checkUser says which ID is not mapped; libcontainer would say that a stream could not be chowned.
+func checkUser(c *libcontainer.Container, u specs.User) error {
+	config := c.Config()
+	if !config.Namespaces.IsPrivate(configs.NEWUSER) {
+		return nil
+	}
+	if _, err := config.HostUID(int(u.UID)); err != nil {
+		return fmt.Errorf("uid %d: %w", u.UID, err)
+	}
+	if _, err := config.HostGID(int(u.GID)); err != nil {
+		return fmt.Errorf("gid %d: %w", u.GID, err)
+	}
+	return nil
 }
 
 // process reads the file, or changes the bundle's process.

@@ -39,13 +39,16 @@ func (r *Runtime) Kill(id string, sig unix.Signal, all bool) error {
 // searched for.
 func signalContainer(c *libcontainer.Container, sig unix.Signal, all bool) error {
 	status, err := c.Status()
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case status == libcontainer.Stopped:
+		return libcontainer.ErrNotRunning
 	}
 	config := c.Config()
 	alone := !all && sig != unix.SIGKILL
 	kernel := sig == unix.SIGKILL && (config.Namespaces.IsPrivate(configs.NEWPID) || hasCgroup(c))
-	if status == libcontainer.Stopped || alone || kernel {
+	if alone || kernel {
 		return c.Signal(sig)
 	}
 	pids, err := members(c)

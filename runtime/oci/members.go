@@ -54,9 +54,8 @@ func members(c *libcontainer.Container) ([]int, error) {
 	init := state.InitProcessPid
 	namespace := ""
 	if state.Config.Namespaces.IsPrivate(configs.NEWNS) {
-		if namespace, err = os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", init)); err != nil {
-			return nil, fmt.Errorf("its first process: %w", err)
-		}
+		// Fails while the process is still libcontainer's own, which hides from ptrace; it is alone then.
+		namespace, _ = os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", init))
 	}
 	parents, err := processTable()
 	if err != nil {

@@ -101,20 +101,26 @@ func mapped(id uint32, mappings []specs.LinuxIDMapping) bool {
 	})
 }
 
-// adaptMounts replaces sysfs, which only the owner of the network namespace may mount, by the host's, and drops owners
-// that are not mapped from the options of the others.
+// private reports whether the container gets a new namespace of a kind.
+func private(l *specs.Linux, kind specs.LinuxNamespaceType) bool {
+	return slices.ContainsFunc(l.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind && n.Path == "" })
+}
+
+// adaptMounts replaces file systems that show a namespace, which only that namespace's owner may mount, by the host's
+// where the namespace is the host's, and drops owners that are not mapped from the options of the others.
 func adaptMounts(spec *specs.Spec) {
 	l := spec.Linux
-	hostNet := !slices.ContainsFunc(l.Namespaces, func(n specs.LinuxNamespace) bool {
-		return n.Type == specs.NetworkNamespace && n.Path == ""
-	})
 	var mounts []specs.Mount
 	bound := false
 	for _, m := range spec.Mounts {
 		switch {
-		case m.Type == "sysfs" && hostNet:
+		case m.Type == "sysfs" && !private(l, specs.NetworkNamespace):
 			m.Type, m.Source, m.Options = "none", "/sys", []string{"rbind", "nosuid", "noexec", "nodev", "ro"}
 			bound = bound || filepath.Clean(m.Destination) == "/sys"
+		case m.Type == "proc" && !private(l, specs.PIDNamespace):
+			m.Type, m.Source, m.Options = "none", "/proc", []string{"rbind", "nosuid", "noexec", "nodev"}
+		case m.Type == "mqueue" && !private(l, specs.IPCNamespace):
+			continue // the queues can be used without
 		case m.Type == "cgroup" && bound && strings.HasPrefix(filepath.Clean(m.Destination), "/sys/"):
 			continue // came along with the host's /sys
 		default:
