@@ -24,6 +24,8 @@ var sections = []section{
 	{"start", "warm start of /bin/true in an image, against native, bwrap and other runtimes at hand", benchStart},
 	{"files", "a warm repository mount against the same tree on the local file system", benchFiles},
 	{"cold", "the first start on a node over a wide-area network", benchCold},
+	{"stream", "1 GiB through a cold cache, and many cold starts at once, on loopback", benchStream},
+	{"publish", "the publisher against tools that copy and unpack images", benchPublish},
 	{"opens", "files that a warm exec opens before the command runs", benchOpens},
 }
 
