@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -139,7 +138,7 @@ func (c *container) placeSecurity(r *runtime.Request) error {
 		name, value, _ := strings.Cut(text, ":")
 		switch name {
 		case "seccomp":
-			profile, err := readSeccomp(value)
+			profile, err := c.options.readSeccomp(value)
 			if err != nil {
 				return err
 			}
@@ -153,19 +152,6 @@ func (c *container) placeSecurity(r *runtime.Request) error {
 		}
 	}
 	return nil
-}
-
-// readSeccomp reads a profile in the format of the OCI runtime specification.
-func readSeccomp(file string) (*specs.LinuxSeccomp, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fatal("seccomp profile %s: %w", file, err.(*os.PathError).Err)
-	}
-	profile := &specs.LinuxSeccomp{}
-	if err := json.Unmarshal(data, profile); err != nil {
-		return nil, fatal("seccomp profile %s: %w", file, err)
-	}
-	return profile, nil
 }
 
 // placeNames reads --hostname and --dns.

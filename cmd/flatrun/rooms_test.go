@@ -47,7 +47,7 @@ var rooms = map[string][]string{
 	"runtime/singularity":     {"runtime/image"},
 	"runtime":                 {"runtime/ident", "runtime/seccomp", "runtime/vfs", "runtime/image", "runtime/singularity"},
 	"runtime/oci":             {},
-	"cmd/flatrun":             {"runtime", "runtime/gpu", "runtime/cdi", "runtime/limits", "runtime/instance", "runtime/image", "runtime/singularity", "mount/enter", "mount/probe", "mount/config/site", "unpacked", "unpacked/near"},
+	"cmd/flatrun":             {"runtime", "runtime/gpu", "runtime/cdi", "runtime/limits", "runtime/seccomp", "runtime/instance", "runtime/image", "runtime/singularity", "mount/enter", "mount/probe", "mount/config/site", "unpacked", "unpacked/near"},
 	"cmd/flatrun-oci":         {"runtime/oci"},
 	"cmd/flatrun-session":     {"mount/*", "mount/config/*", "unpacked", "unpacked/near"},
 	"cmd/flathub":             {"mount/*", "unpacked", "unpacked/*"},
