@@ -5,12 +5,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
 // listenIn plays a session in dir that treats each connection as serve says.
-func listenIn(t *testing.T, dir string, serve func(net.Conn)) net.Listener {
+func listenIn(t *testing.T, dir string, serve func(net.Listener, net.Conn)) {
 	t.Helper()
 	if err := MakeDir(dir); err != nil {
 		t.Fatal(err)
@@ -26,10 +27,9 @@ func listenIn(t *testing.T, dir string, serve func(net.Conn)) net.Listener {
 			if err != nil {
 				return
 			}
-			serve(c)
+			serve(l, c)
 		}
 	}()
-	return l
 }
 
 func TestAlive(t *testing.T) {
@@ -37,8 +37,8 @@ func TestAlive(t *testing.T) {
 	if err := os.Chmod(top, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	answering := func(text string) func(net.Conn) {
-		return func(c net.Conn) {
+	answering := func(text string) func(net.Listener, net.Conn) {
+		return func(_ net.Listener, c net.Conn) {
 			bufio.NewReader(c).ReadString('\n')
 			c.Write([]byte(text))
 			c.Close()
@@ -46,12 +46,12 @@ func TestAlive(t *testing.T) {
 	}
 	kept := make(chan net.Conn, 100)
 	for name, tt := range map[string]struct {
-		serve func(net.Conn)
+		serve func(net.Listener, net.Conn)
 		want  bool
 	}{
 		"answer":      {answering("{}\n"), true},
 		"old version": {answering(`{"error":"unknown"}` + "\n"), true},
-		"hangs":       {func(c net.Conn) { kept <- c }, false},
+		"hangs":       {func(_ net.Listener, c net.Conn) { kept <- c }, false},
 	} {
 		dir := filepath.Join(top, name, "s")
 		if err := os.Mkdir(filepath.Dir(dir), 0o700); err != nil {
@@ -77,15 +77,14 @@ func TestAliveWaitsForTheEnd(t *testing.T) {
 	if err := os.Chmod(filepath.Dir(dir), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	n := 0
-	var l net.Listener
-	l = listenIn(t, dir, func(c net.Conn) {
+	var n atomic.Int32
+	listenIn(t, dir, func(l net.Listener, c net.Conn) {
 		c.Close()
-		if n++; n == 3 {
+		if n.Add(1) == 3 {
 			l.Close()
 		}
 	})
-	if alive(t.Context(), dir, time.Minute) || n < 3 {
-		t.Errorf("alive after %d refusals", n)
+	if alive(t.Context(), dir, time.Minute) || n.Load() < 3 {
+		t.Errorf("alive after %d refusals", n.Load())
 	}
 }
