@@ -113,6 +113,7 @@ func newRig(t *testing.T) *rig {
 	r.images = makeImages(t)
 	r.images["gpu"] = makeDriver(t)
 	serveRepository(t, r)
+	t.Cleanup(r.stopAll)
 	r.probe("userns", "exec", r.images["bare"], "true")
 	r.probe("pidns", "exec", "--pid", r.images["bare"], "true")
 	r.probe("overlay", "exec", "--writable-tmpfs", r.images["bare"], "true")
