@@ -297,6 +297,9 @@ func (c *container) settings(request *runtime.Request) (singularity.Settings, er
 	if c.background != nil {
 		s.Instance = c.background.name
 	}
+	if c.drivers {
+		s.Libraries = gpu.LibraryDirs(c.image.Root)
+	}
 	c.log.verbosef("Setting HOME=%s", s.Home)
 	c.log.verbosef("Image directory is %s", c.image.Root)
 	var err error

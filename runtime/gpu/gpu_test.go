@@ -279,6 +279,25 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+func TestOrderDirs(t *testing.T) {
+	for _, tt := range []struct{ cache, want string }{
+		{"", ""},
+		{"a=/one b=/two", "/one /two"},
+		{"a=/one b=/two b=/one", "/two /one"},
+		{"a=/3 b=/2 b=/3 c=/1 c=/2", "/1 /2 /3"},
+		{"a=/1 a=/2 b=/2 b=/1", "/1 /2"}, // contradicts itself
+	} {
+		var cache []Library
+		for _, f := range strings.Fields(tt.cache) {
+			name, dir, _ := strings.Cut(f, "=")
+			cache = append(cache, Library{Name: name, Path: dir + "/" + name}, Library{Name: name, Path: dir + "/hwcaps/" + name, Hwcap: 1})
+		}
+		if got := strings.Join(orderDirs(cache), " "); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.cache, got, tt.want)
+		}
+	}
+}
+
 func TestVersion(t *testing.T) {
 	for name, want := range map[string]Version{"GLIBC_2.34": {2, 34}, "GLIBC_2.2.5": {2, 2}, "GLIBC_3": {}, "GLIBC_PRIVATE": {}, "CXXABI_1.3": {}, "GLIBC_-1.2": {}, "": {}} {
 		v, ok := ParseVersion(name)

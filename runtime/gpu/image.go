@@ -114,18 +114,43 @@ func (r imageRoot) libraries() []Library {
 	return found
 }
 
-// LibraryDirs are the directories in which the loader of the image in dir finds libraries, in its order; none if the
-// image has no loader cache.
-func LibraryDirs(dir string) (dirs []string) {
+// LibraryDirs are the directories in which the loader of the image in dir finds libraries, in an order in which it finds
+// the same ones; none if the image has no loader cache.
+func LibraryDirs(dir string) []string {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil
 	}
 	defer unix.Close(fd)
-	for _, l := range imageRoot(fd).cache() {
-		if d := path.Dir(l.Path); l.Hwcap == 0 && !slices.Contains(dirs, d) {
-			dirs = append(dirs, d)
+	return orderDirs(imageRoot(fd).cache())
+}
+
+// orderDirs puts directories in an order that agrees with the cache: it is sorted by name, and of libraries of one name
+// the first is taken.
+func orderDirs(cache []Library) (dirs []string) {
+	var left []string
+	later := map[string][]string{} // directories that have to come before one
+	for i, l := range cache {
+		if l.Hwcap != 0 {
+			continue // in a directory that the loader adds by itself
 		}
+		d := path.Dir(l.Path)
+		if !slices.Contains(left, d) {
+			left = append(left, d)
+		}
+		for j := i - 1; j >= 0 && cache[j].Name == l.Name; j-- {
+			if e := path.Dir(cache[j].Path); cache[j].Hwcap == 0 && e != d {
+				later[d] = append(later[d], e)
+			}
+		}
+	}
+	for len(left) > 0 {
+		free := slices.IndexFunc(left, func(d string) bool {
+			return !slices.ContainsFunc(later[d], func(e string) bool { return slices.Contains(left, e) })
+		})
+		free = max(free, 0) // a cache that contradicts itself
+		dirs = append(dirs, left[free])
+		left = slices.Delete(left, free, free+1)
 	}
 	return dirs
 }

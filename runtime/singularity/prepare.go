@@ -35,6 +35,10 @@ type Settings struct {
 	Config    *image.Config // OCI configuration of the image, or nil
 	Timeout   time.Duration // for the image's scripts; 0 is a minute
 	Log       *slog.Logger  // nil discards
+
+	// Libraries are the directories of the image's loader, for LD_LIBRARY_PATH where nothing but the host's libraries is
+	// in it. Without any, the image's ldconfig is asked.
+	Libraries []string
 }
 
 // Process is what runs in the container.

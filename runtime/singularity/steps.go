@@ -3,6 +3,7 @@ package singularity
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -52,13 +53,17 @@ func (e *evaluation) finishPath(vars variables) {
 // defaultLibraries keeps libraries of the host from hiding the image's own.
 // LD_LIBRARY_PATH is searched before the system's directories, so where the
 // host's libraries are all that is in it, the image's directories have to be
-// named before them, and only the image's ldconfig knows those.
+// named before them: those of its loader cache, or what its ldconfig says.
 func (e *evaluation) defaultLibraries() error {
 	vars := e.shell.vars
 	if vars.get("LD_LIBRARY_PATH") != libraryDir {
 		return nil
 	}
 	if vars.get("PREPEND_LD_LIBRARY_PATH") == "" && vars.get("APPEND_LD_LIBRARY_PATH") == "" && !e.anyIn(libraryDir) {
+		return nil
+	}
+	if dirs := e.settings.Libraries; len(dirs) > 0 {
+		vars.set("LD_LIBRARY_PATH", strings.Join(append(slices.Clone(dirs), libraryDir), ":"))
 		return nil
 	}
 	return needShell{errors.New("ldconfig of the image is asked for its library directories")}
