@@ -206,15 +206,19 @@ func put(dir, file, value string) error {
 	return nil
 }
 
-// groupName is that of the calling process.
+// groupName is that of the calling process. Its number is the one that /proc knows it by, which is still the host's when
+// the process has a PID namespace already: whoever sweeps looks there.
 func groupName() string {
-	pid := os.Getpid()
-	return groupPrefix + strconv.Itoa(pid) + "-" + startTime(pid)
+	pid, err := os.Readlink("/proc/self")
+	if err != nil {
+		pid = strconv.Itoa(os.Getpid())
+	}
+	return groupPrefix + pid + "-" + startTime(pid)
 }
 
 // startTime tells a process from a later one of the same number; "" if there is none.
-func startTime(pid int) string {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+func startTime(pid string) string {
+	text, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
 	if err != nil {
 		return ""
 	}
@@ -238,8 +242,8 @@ func sweep(place string) {
 		if !ok || !e.IsDir() {
 			continue
 		}
-		number, start, _ := strings.Cut(name, "-")
-		if pid, err := strconv.Atoi(number); err == nil && startTime(pid) != start {
+		pid, start, _ := strings.Cut(name, "-")
+		if _, err := strconv.Atoi(pid); err == nil && startTime(pid) != start {
 			syscall.Rmdir(filepath.Join(place, e.Name()))
 		}
 	}

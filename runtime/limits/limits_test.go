@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -169,7 +170,8 @@ func deny(t *testing.T, name string, mode os.FileMode) {
 
 func TestEnter(t *testing.T) {
 	tree, user := fakeTree(t, "cpu memory pids\n")
-	stale, alive := filepath.Join(user, "job", groupPrefix+"4194305-1"), filepath.Join(user, "job", fmt.Sprintf("%s%d-%s", groupPrefix, os.Getppid(), startTime(os.Getppid())))
+	parent := strconv.Itoa(os.Getppid())
+	stale, alive := filepath.Join(user, "job", groupPrefix+"4194305-1"), filepath.Join(user, "job", groupPrefix+parent+"-"+startTime(parent))
 	other := filepath.Join(user, "job", "other")
 	for _, dir := range []string{stale, alive, other} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
