@@ -1,12 +1,14 @@
 package prefetch
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"time"
 
 	"github.com/flatrun/flatrun/mount/cas"
+	"github.com/flatrun/flatrun/mount/repo"
 )
 
 // minRecorded is how many objects make a profile worth keeping.
@@ -28,7 +30,7 @@ func (p *Prefetcher) Image(root, program string) {
 
 // replayKept fetches what the image's profile names; without one, this start is recorded.
 func (p *Prefetcher) replayKept(root string) bool {
-	image, err := p.identify(root)
+	image, err := Identify(p.ctx, p.cfg.Revision(), root)
 	if err != nil {
 		p.log.Debug("no start-up profile", "image", root, "reason", err)
 		return false
@@ -54,14 +56,10 @@ func (p *Prefetcher) begun(root string) bool {
 	return again
 }
 
-// identify names an image by what it holds: the catalog that describes its root, and where in it that is. The same image in a
-// later revision has the same name.
-func (p *Prefetcher) identify(root string) (cas.Hash, error) {
-	rev := p.cfg.Revision()
-	n, err := rev.Lookup(p.ctx, root)
-	if err == nil {
-		n, err = rev.Enter(p.ctx, n)
-	}
+// Identify names the image with its root at that path by what it holds: the catalog that describes its root, and where in it
+// that is. The same image in a later revision has the same name.
+func Identify(ctx context.Context, rev *repo.Revision, root string) (cas.Hash, error) {
+	n, err := rev.Lookup(ctx, root)
 	if err != nil {
 		return cas.Hash{}, err
 	}

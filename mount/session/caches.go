@@ -14,11 +14,12 @@ type caches struct {
 	main  *cas.Cache
 	lower cas.Lower // filled by somebody else
 	limit int64     // bytes, 0 = none
+	ahead config.Prefetch
 }
 
 func openCaches(settings *config.Config, log *slog.Logger) (caches, error) {
 	s := settings.Cache
-	c := caches{limit: int64(s.Limit)}
+	c := caches{limit: int64(s.Limit), ahead: settings.Prefetch}
 	var err error
 	if c.main, err = cas.OpenCache(cas.CacheConfig{Dir: s.Dir, Limit: c.limit, Shared: s.Shared, Log: log}); err != nil {
 		return c, fmt.Errorf("cache: %w", err)

@@ -68,19 +68,28 @@ func Mount(ctx context.Context, cfg HostConfig, ready func()) error {
 }
 
 // wait returns when the mount is gone, which umount(8) or ctx may cause. A mount in use cannot be taken away: then the
-// server stays, as its end would leave a dead mount behind.
+// server stays, as its end would leave a dead mount behind. Copies of the mount in other namespaces, where a container or
+// a service was started meanwhile, do not count: they would keep the server for as long as those live.
 func (m *hostMount) wait(ctx context.Context) {
+	left, stop := watchMount(m.cfg.Dir)
+	defer stop()
 	for {
 		select {
 		case <-m.served.fs.Gone():
 			return
+		case <-left:
+			return
 		case <-ctx.Done():
 		}
-		if err := m.served.fs.Unmount(); err != nil {
-			m.report(fmt.Errorf("unmount %s: %w", m.cfg.Dir, err))
+		err := m.served.fs.Unmount()
+		if err == nil {
+			return
 		}
+		m.report(fmt.Errorf("unmount %s: %w", m.cfg.Dir, err))
 		select {
 		case <-m.served.fs.Gone():
+			return
+		case <-left:
 			return
 		case <-time.After(time.Second):
 		}

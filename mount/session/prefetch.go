@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"path/filepath"
 	"sync"
 
 	"github.com/flatrun/flatrun/mount/cas"
-	"github.com/flatrun/flatrun/mount/catalog"
 	"github.com/flatrun/flatrun/mount/config"
-	prefetching "github.com/flatrun/flatrun/mount/prefetch"
+	"github.com/flatrun/flatrun/mount/prefetch"
 	"github.com/flatrun/flatrun/mount/repo"
 )
 
@@ -50,8 +48,8 @@ const prefetchParallel = 32
 // prefetchFailures is how many objects may fail before the rest is given up: the network is gone then, not an object.
 const prefetchFailures = 8
 
-// prefetch is one run.
-type prefetch struct {
+// prefetchRun is one run of Prefetch.
+type prefetchRun struct {
 	cfg    PrefetchConfig
 	served *served
 	limit  int64
@@ -88,7 +86,7 @@ func Prefetch(ctx context.Context, cfg PrefetchConfig) (PrefetchReport, error) {
 	if err != nil {
 		return PrefetchReport{}, err
 	}
-	p := &prefetch{cfg: cfg, served: v, limit: caches.limit}
+	p := &prefetchRun{cfg: cfg, served: v, limit: caches.limit}
 	if settings.Cache.Shared {
 		p.limit = 0
 	}
@@ -125,7 +123,7 @@ func (r *repositories) find(ctx context.Context, image string) (imagePlace, *ser
 }
 
 // run finds the objects and fetches them at the same time.
-func (p *prefetch) run(ctx context.Context, path string) error {
+func (p *prefetchRun) run(ctx context.Context, path string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	queue := make(chan cas.Object, 1024)
@@ -158,7 +156,7 @@ func (p *prefetch) run(ctx context.Context, path string) error {
 }
 
 // fetch brings one object into the cache.
-func (p *prefetch) fetch(ctx context.Context, cancel context.CancelCauseFunc, o cas.Object) {
+func (p *prefetchRun) fetch(ctx context.Context, cancel context.CancelCauseFunc, o cas.Object) {
 	present := p.served.store.Has(o)
 	if !present {
 		f, err := p.served.store.Open(ctx, o)
@@ -184,7 +182,7 @@ func (p *prefetch) fetch(ctx context.Context, cancel context.CancelCauseFunc, o 
 	}
 }
 
-func (p *prefetch) failed(err error, cancel context.CancelCauseFunc) {
+func (p *prefetchRun) failed(err error, cancel context.CancelCauseFunc) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.first == nil {
@@ -195,7 +193,7 @@ func (p *prefetch) failed(err error, cancel context.CancelCauseFunc) {
 	}
 }
 
-func (p *prefetch) state() PrefetchReport {
+func (p *prefetchRun) state() PrefetchReport {
 	wire := p.served.store.Stats().Wire
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -204,7 +202,7 @@ func (p *prefetch) state() PrefetchReport {
 }
 
 // walk queues the objects of everything at and below path, each once.
-func (p *prefetch) walk(ctx context.Context, path string, queue chan<- cas.Object) error {
+func (p *prefetchRun) walk(ctx context.Context, path string, queue chan<- cas.Object) error {
 	view := catalogView{p.served.repo.Head()}
 	at, err := view.lookup(ctx, path)
 	if err != nil {
@@ -212,7 +210,11 @@ func (p *prefetch) walk(ctx context.Context, path string, queue chan<- cas.Objec
 	}
 	seen := make(map[cas.Hash]bool)
 	if p.cfg.Profile {
-		profile, err := prefetching.Profiles(filepath.Join(p.cfg.Settings.Cache.Dir, "profiles")).Load(profileKey(at))
+		image, err := prefetch.Identify(ctx, view.Revision, path)
+		if err != nil {
+			return err
+		}
+		profile, err := profiles(p.cfg.Settings.Cache.Dir).Load(image)
 		if errors.Is(err, fs.ErrNotExist) {
 			return errors.New("no start of it was recorded on this node; start it once, or fetch it with --all")
 		} else if err != nil {
@@ -240,7 +242,7 @@ func (p *prefetch) walk(ctx context.Context, path string, queue chan<- cas.Objec
 	return nil
 }
 
-func (p *prefetch) addFile(ctx context.Context, v *repo.Revision, n repo.Node, seen map[cas.Hash]bool, queue chan<- cas.Object) error {
+func (p *prefetchRun) addFile(ctx context.Context, v *repo.Revision, n repo.Node, seen map[cas.Hash]bool, queue chan<- cas.Object) error {
 	objects, err := v.Objects(n)
 	if err != nil {
 		return err
@@ -251,7 +253,7 @@ func (p *prefetch) addFile(ctx context.Context, v *repo.Revision, n repo.Node, s
 	return p.add(ctx, objects, seen, queue)
 }
 
-func (p *prefetch) add(ctx context.Context, objects []cas.Object, seen map[cas.Hash]bool, queue chan<- cas.Object) error {
+func (p *prefetchRun) add(ctx context.Context, objects []cas.Object, seen map[cas.Hash]bool, queue chan<- cas.Object) error {
 	for _, o := range objects {
 		if seen[o.Hash] {
 			continue
@@ -271,13 +273,4 @@ func (p *prefetch) add(ctx context.Context, objects []cas.Object, seen map[cas.H
 		}
 	}
 	return nil
-}
-
-// profileKey names an image's profile: by the hash of its catalog where it has one of its own, so that the same image has the
-// same profile under every name and in every revision.
-func profileKey(image repo.Node) cas.Hash {
-	if image.Entry.Flags&catalog.NestedRoot != 0 {
-		return image.CatalogHash
-	}
-	return cas.Sum(cas.SHA1, []byte(image.CatalogHash.String()+image.CatalogPath()))
 }

@@ -59,8 +59,9 @@ func (r *repositories) resolvePath(ctx context.Context, image, fqrn, p string) (
 
 // imagePlace is where an image lies, and the means to look there.
 type imagePlace struct {
-	view  view
-	where enter.Resolved
+	view   view
+	where  enter.Resolved
+	served *served // nil where the site has it mounted
 }
 
 // view returns where the repository is mounted, and a view of it. Its errors are for the user: that a key file does not
@@ -71,9 +72,9 @@ func (r *repositories) view(ctx context.Context, fqrn string) (imagePlace, error
 		return imagePlace{}, errors.New(err.Error())
 	}
 	if where.Host {
-		return imagePlace{hostView{where.Source}, where}, nil
+		return imagePlace{view: hostView{where.Source}, where: where}, nil
 	}
-	return imagePlace{catalogView{v.repo.Head()}, where}, nil
+	return imagePlace{catalogView{v.repo.Head()}, where, v}, nil
 }
 
 // follow walks p, which is clean and absolute in the repository, through symbolic links, into other repositories too.
@@ -144,6 +145,9 @@ func (r *repositories) finish(ctx context.Context, image string, at imagePlace) 
 	}
 	if mode != fs.ModeDir {
 		return enter.Resolved{}, fmt.Errorf("image %s: %s is a file, not the directory of an image", image, at.where.Path)
+	}
+	if at.served != nil && r.tree != nil {
+		at.served.ahead.Image(at.where.InRepo, "")
 	}
 	config, err := imageConfig(ctx, at.view, at.where.InRepo)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/flatrun/flatrun/mount/enter"
 	"github.com/flatrun/flatrun/mount/fetch"
 	"github.com/flatrun/flatrun/mount/fusefs"
+	"github.com/flatrun/flatrun/mount/prefetch"
 	"github.com/flatrun/flatrun/mount/repo"
 )
 
@@ -24,6 +25,7 @@ type served struct {
 	store    *cas.Remote
 	repo     *repo.Repository
 	fs       *fusefs.FS
+	ahead    *prefetch.Prefetcher
 	path     string // mount point, set by the one who mounts
 	log      *slog.Logger
 	stop     context.CancelFunc // ends the look-out for new revisions
@@ -70,11 +72,13 @@ func (v *served) open(ctx context.Context, c caches) error {
 		v.repo.Close()
 		return err
 	}
+	v.lookAhead(c, c.ahead)
 	v.fs, err = fusefs.New(fusefs.Config{
 		Repo: v.repo, Store: v.store, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Log: v.log,
-		Usage: c.usage,
+		Usage: c.usage, OnRead: v.reading,
 	})
 	if err != nil {
+		v.ahead.Close()
 		v.repo.Close()
 	}
 	return err
@@ -130,11 +134,12 @@ func (v *served) refresh(ctx context.Context) error {
 	v.mu.Lock()
 	v.checked = time.Now()
 	v.mu.Unlock()
-	if !changed {
-		return nil
-	}
+	// Also when nothing changed: an earlier Update may not have come to its end.
 	if err := v.fs.Update(ctx); err != nil {
 		return fmt.Errorf("repository %s: show the new revision: %w", v.settings.FQRN, err)
+	}
+	if !changed {
+		return nil
 	}
 	v.log.Info("new revision", "revision", v.repo.Head().Manifest().Revision)
 	return nil
@@ -146,6 +151,7 @@ func (v *served) close() {
 		v.stop()
 	}
 	v.fs.Close()
+	v.ahead.Close()
 	v.repo.Close()
 	v.store.Close()
 	v.main.Close()
