@@ -110,8 +110,9 @@ func Current() State { return current() }
 func (s State) Satisfies(p Plan) bool { return satisfies(s, p) }
 
 // DieWithParent makes the kernel end the calling thread's process if the parent that waits outside of its PID namespace
-// is killed. A command that is process 1 itself needs it, as there is no init that sees to that. The setting belongs to
-// the thread and survives execve: call it on the locked thread that will call execve. Elsewhere it does nothing.
+// is killed. A command that is process 1 itself, or that shares its init with others, needs it, as no init sees to that.
+// The setting belongs to the thread and survives execve. The constructor has made it for the main thread: call this on
+// the locked thread that will call execve if that is another one. Where it is not needed it does nothing.
 func (s State) DieWithParent() error { return dieWithParent(s) }
 
 // PlainDirectory reports whether image is the path of an existing directory. Below /cvmfs/FQRN it must lie in a mounted

@@ -79,7 +79,7 @@ func satisfies(s State, p Plan) bool {
 }
 
 func dieWithParent(s State) error {
-	if s.New&PID == 0 || s.Plan == nil || s.Plan.Init || s.Plan.Process != 0 {
+	if s.New&PID == 0 || s.Plan == nil || s.Plan.Init && !s.Plan.Linger || s.Plan.Detach {
 		return nil
 	}
 	return unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
