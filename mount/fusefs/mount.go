@@ -28,6 +28,10 @@ const (
 // MountDirect makes a FUSE mount called name, attached nowhere yet, without any helper. It needs CAP_SYS_ADMIN in the
 // process's user namespace, which is that of the mount. The caller serves fuseFD with Serve and attaches mountFD with
 // move_mount(2); both are close-on-exec.
+//
+// The process that serves must never open a file of its own mount: a thread that waits for an answer of its own process
+// cannot be killed, so it would keep /dev/fuse open and everybody waiting after a SIGKILL. With os.Open it is worse, as the
+// Go runtime asks for POLL by a system call during which it starts no thread that could answer.
 func MountDirect(name string) (fuseFD, mountFD int, err error) {
 	dev, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -38,29 +42,7 @@ func MountDirect(name string) (fuseFD, mountFD int, err error) {
 		unix.Close(dev)
 		return -1, -1, fmt.Errorf("mount %s: %w", name, err)
 	}
-	if again, err := unix.FcntlInt(uintptr(mnt), unix.F_DUPFD_CLOEXEC, 0); err == nil {
-		go refusePoll(again)
-	}
 	return dev, mnt, nil
-}
-
-// unpollable is a file that the server of go-fuse invents: it answers ENOSYS to POLL of it.
-const unpollable = ".go-fuse-epoll-hack"
-
-// refusePoll makes the kernel take note that the file system knows no POLL, and takes the root's descriptor over. It waits
-// for the server, and is the first to be served.
-//
-// The Go runtime adds files that os.Open opens to its poller, by a system call during which it neither starts another thread
-// nor collects garbage. Were that call to wait for a POLL request that the same process has to answer, the process could
-// stop for good. Once refused, POLL is never sent again.
-func refusePoll(root int) {
-	defer unix.Close(root)
-	fd, err := unix.Openat(root, unpollable, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return // the mount is gone before it was served
-	}
-	defer unix.Close(fd)
-	unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 }
 
 func newMount(dev int, name string) (int, error) {
@@ -142,7 +124,8 @@ func (fs *FS) MountHelper(dir string) error {
 		return fmt.Errorf("mount %s at %s: %w", fs.name, dir, err)
 	}
 	fs.dir = dir
-	return fs.server.Load().WaitMount()
+	// The server's WaitMount is not for us: it opens a file of the mount, see MountDirect. INIT has been answered.
+	return nil
 }
 
 func (fs *FS) start(where string, options *fuse.MountOptions) error {

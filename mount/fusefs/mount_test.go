@@ -57,6 +57,9 @@ func mountRepo(t testing.TB, r *repo.Repository, cfg repo.Config, change func(*C
 	if err := fs.MountHelper(m.dir); err != nil {
 		t.Fatal(err)
 	}
+	if err := fs.server.Load().WaitMount(); err != nil { // refuses POLL: tests open files of a mount that their own process serves
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { m.end(t) })
 	return m
 }

@@ -66,15 +66,7 @@ func serveInside(t *testing.T, cfg repo.Config, dir string) *FS {
 		t.Fatal(err)
 	}
 	unix.Close(mnt)
-	// MountDirect does this too, but this test may be faster.
-	root, err := unix.Open(dir, unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	refusePoll(root)
-	if _, err := unix.Getxattr(dir+"/"+unpollable, "user.x", nil); err != unix.ENODATA {
-		t.Errorf("the server does not know %s any more: %v", unpollable, err)
-	}
+	refusePoll(t, dir)
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, 0); err != nil {
 			t.Error(err)
@@ -82,6 +74,17 @@ func serveInside(t *testing.T, cfg repo.Config, dir string) *FS {
 		fs.Close()
 	})
 	return fs
+}
+
+// refusePoll makes the kernel take note that the mount knows no POLL, so that the test may open its files with package os, see
+// MountDirect. The server of go-fuse invents a file for that; its own WaitMount does the same, but not in this way of mounting.
+func refusePoll(t *testing.T, dir string) {
+	fd, err := unix.Open(dir+"/.go-fuse-epoll-hack", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 }
 
 // runInside runs this test again in new user and mount namespaces, or skips it where there are none to be had.

@@ -2,7 +2,6 @@ package session_test
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -121,21 +120,6 @@ func TestConcurrentFirstStarts(t *testing.T) {
 	}
 }
 
-// settled waits until the session is through with its first requests of its own file system (fusefs.MountDirect): killed in
-// the midst of them, it would wait for its own answer.
-func settled(t *testing.T, pid int) {
-	t.Helper()
-	eventually(t, "the session is through with itself", func() bool {
-		fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
-		for _, fd := range fds {
-			if to, _ := os.Readlink(fd); to == "/" || strings.HasPrefix(to, "/.go-fuse") {
-				return false
-			}
-		}
-		return err == nil && len(fds) > 0
-	})
-}
-
 func TestKilledSession(t *testing.T) {
 	needFUSE(t)
 	_, _, repos := serve(t)
@@ -145,7 +129,6 @@ func TestKilledSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	settled(t, first.Session)
 	if err := p.Kill(); err != nil {
 		t.Fatal(err)
 	}
