@@ -92,22 +92,41 @@ type stoppable struct {
 func newStoppable(t *testing.T, h http.Handler) *stoppable {
 	s := &stoppable{t: t, handler: h, addr: "127.0.0.1:0"}
 	s.start()
-	t.Cleanup(s.stop)
+	s.keepPort()
+	t.Cleanup(func() { s.stop() })
 	return s
 }
 
-// start listens where it did before. Somebody else may have got the port meanwhile, but hardly keeps it.
+// start listens, where it did before if it did.
 func (s *stoppable) start() {
-	eventually(s.t, "the server has its port again", func() bool {
-		l, err := net.Listen("tcp", s.addr)
-		if err != nil {
-			return false
-		}
-		s.addr = l.Addr().String()
-		s.server = &http.Server{Handler: s.handler}
-		go s.server.Serve(l)
-		return true
-	})
+	shared := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		return errors.Join(raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }), err)
+	}}
+	l, err := shared.Listen(s.t.Context(), "tcp", s.addr)
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	s.addr = l.Addr().String()
+	s.server = &http.Server{Handler: s.handler}
+	go s.server.Serve(l)
+}
+
+// keepPort binds a socket that never listens to the port, so that nobody gets it while the server is down.
+func (s *stoppable) keepPort() {
+	addr, err := net.ResolveTCPAddr("tcp", s.addr)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { unix.Close(fd) })
+	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	if err = errors.Join(err, unix.Bind(fd, &unix.SockaddrInet4{Port: addr.Port, Addr: [4]byte{127, 0, 0, 1}})); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 func (s *stoppable) stop() { s.server.Close() }
