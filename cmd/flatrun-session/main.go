@@ -42,6 +42,7 @@ func verbs() []verb {
 		{"resolve", "IMAGE", 1, 1, runResolve},
 		{"cache", "info|list|clean|verify|export|import [FILE]", 1, 2, runCache},
 		{"prefetch", "IMAGE|PATH", 1, 1, runPrefetch},
+		{"site", "", 0, 0, runSite},
 		{"json", "FILE", 1, 1, runJSON},
 		{"images", "[QUERY]", 0, 1, runImages},
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/flatrun/flatrun/mount/config/site"
 	"github.com/flatrun/flatrun/mount/enter"
 	"github.com/flatrun/flatrun/runtime"
 	"github.com/flatrun/flatrun/runtime/gpu"
@@ -45,7 +46,8 @@ type container struct {
 	image   *image.Image
 	state   enter.State
 	host    runtime.Host
-	drivers bool // libraries of the host's are bound
+	site    *site.Runtime // nil: nobody has written any directives
+	drivers bool          // libraries of the host's are bound
 
 	background *background // nil: the caller's process becomes the command
 	sharing    *sharing    // nil: nobody else enters
@@ -90,6 +92,9 @@ func (c *container) run() error {
 	if err := c.find(); err != nil {
 		return err
 	}
+	if err := c.checkSite(); err != nil {
+		return err
+	}
 	var err error
 	if c.host, err = runtime.ReadHost(c.state.UID, c.state.GID); err != nil {
 		c.log.warnf("can't determine current working directory: %s", err)
@@ -129,6 +134,9 @@ func (c *container) check() error {
 	}
 	if c.kind == image.Instance {
 		return nil
+	}
+	if err := c.applySite(); err != nil {
+		return err
 	}
 	if c.binds, err = c.options.parseBinds(); err != nil {
 		return err

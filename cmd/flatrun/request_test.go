@@ -126,7 +126,6 @@ func TestRequestRefused(t *testing.T) {
 		"--security odd":                 "not known",
 		"--network bridge":               "needs root to set up",
 		"--bind /a:b":                    "must be an absolute path",
-		"--memory 1G":                    "--memory: resource limits",
 		"--runscript-timeout never":      "give a time such as 30s",
 		"--env-file nothing":             `could not read "nothing" environment file`,
 		"--runscript-timeout -1s":        "give a time such as 30s",
