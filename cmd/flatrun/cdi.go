@@ -27,7 +27,7 @@ func (c *container) addDevices(r *runtime.Request) error {
 		o.Env = append(pairs{{name, value}}, o.Env...)
 	}
 	c.drivers = c.drivers || slices.ContainsFunc(edits.Mounts, isLibrary)
-	r.Binds = append(deviceBinds(edits, o.Contain), r.Binds...)
+	r.Binds = append(deviceBinds(edits, o.Contain || r.MinimalDev), r.Binds...)
 	if len(edits.Hooks) > 0 {
 		c.log.infof("%d hooks of %s are not run: what they set up, such as links and the loader's cache, is missing", len(edits.Hooks), strings.Join(o.Devices, ", "))
 	}

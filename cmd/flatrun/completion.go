@@ -19,8 +19,8 @@ import (
 // bash breaks words at colons, of which the names of images have some: the words
 // are taken from the line as it was typed, and what bash has of the last word
 // already is cut off the answers.
-var completionScripts = map[string]string{
-	"bash": `_flatrun() {
+func completionScripts() map[string]string {
+	return map[string]string{"bash": `_flatrun() {
     local IFS=$' \t' line=${COMP_LINE:0:COMP_POINT} words word shown
     read -ra words <<<"$line"
     case $line in *[[:blank:]]) words+=("") ;; esac
@@ -34,7 +34,7 @@ var completionScripts = map[string]string{
 }
 complete -o default -F _flatrun {}
 `,
-	"zsh": `#compdef {}
+		"zsh": `#compdef {}
 _flatrun() {
     local -a found
     found=(${(f)"$(${words[1]} complete -- ${words[2,CURRENT-1]} "${words[CURRENT]}" 2>/dev/null)"})
@@ -42,19 +42,19 @@ _flatrun() {
 }
 compdef _flatrun {}
 `,
-	"fish": `function __flatrun
+		"fish": `function __flatrun
     set -l words (commandline -opc) (commandline -ct)
     $words[1] complete -- $words[2..-1] 2>/dev/null
 end
 for name in {}
     complete -c $name -a '(__flatrun)'
 end
-`,
+`}
 }
 
 // runCompletion prints a script for a shell.
 func runCompletion(p *program, _ *options, args []string) error {
-	script, ok := completionScripts[args[0]]
+	script, ok := completionScripts()[args[0]]
 	if !ok {
 		return usageError{verb: findVerb("completion"), reason: fmt.Sprintf("no completion for shell %q: bash, zsh or fish", args[0])}
 	}

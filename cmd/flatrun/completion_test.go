@@ -11,7 +11,7 @@ import (
 
 // TestCompletionScripts has each shell that is here read its script.
 func TestCompletionScripts(t *testing.T) {
-	for shell, script := range completionScripts {
+	for shell, script := range completionScripts() {
 		if _, err := exec.LookPath(shell); err != nil {
 			continue // bash always is
 		}
@@ -34,7 +34,7 @@ func TestCompletionInFish(t *testing.T) {
 		t.Fatal(err)
 	}
 	script := filepath.Join(t.TempDir(), "script")
-	write(t, script, strings.ReplaceAll(completionScripts["fish"], "{}", "flatrun"))
+	write(t, script, strings.ReplaceAll(completionScripts()["fish"], "{}", "flatrun"))
 	cmd := exec.Command("fish", "--no-config", "-c", "source "+script+"; complete -C 'flatrun exec --pid '")
 	cmd.Env = []string{"PATH=" + bin + ":/usr/bin:/bin", "HOME=" + t.TempDir()}
 	out, err := cmd.CombinedOutput()

@@ -34,7 +34,7 @@ func (c *container) addDrivers(r *runtime.Request) error {
 			c.log.warnf("%s: left out what needs glibc %s, which is newer than the image's: %s", driver.flag, selected.Needs, strings.Join(selected.TooNew, ", "))
 		}
 		c.drivers = c.drivers || len(selected.Libraries) > 0
-		r.Binds = append(driverBinds(selected, driver.flag, o.Contain), r.Binds...)
+		r.Binds = append(driverBinds(selected, driver.flag, o.Contain || r.MinimalDev), r.Binds...)
 	}
 	return nil
 }

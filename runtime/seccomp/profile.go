@@ -57,7 +57,7 @@ func ParseProfile(data []byte, h Host) (*specs.LinuxSeccomp, error) {
 		return nil, errors.New("it has both architectures and archMap")
 	}
 	for _, m := range p.ArchMap {
-		if m.Architecture == archNames[h.Arch] {
+		if m.Architecture == archName(h.Arch) {
 			out.Architectures = append([]specs.Arch{m.Architecture}, m.SubArchitectures...)
 		}
 	}
@@ -79,9 +79,25 @@ func ParseProfile(data []byte, h Host) (*specs.LinuxSeccomp, error) {
 	return &out, nil
 }
 
-// archNames translates Go's names.
-var archNames = map[string]specs.Arch{
-	"amd64": specs.ArchX86_64, "386": specs.ArchX86, "arm64": specs.ArchAARCH64, "arm": specs.ArchARM, "ppc64le": specs.ArchPPC64LE, "s390x": specs.ArchS390X, "riscv64": specs.ArchRISCV64,
+// archName translates Go's name.
+func archName(goarch string) specs.Arch {
+	switch goarch {
+	case "amd64":
+		return specs.ArchX86_64
+	case "386":
+		return specs.ArchX86
+	case "arm64":
+		return specs.ArchAARCH64
+	case "arm":
+		return specs.ArchARM
+	case "ppc64le":
+		return specs.ArchPPC64LE
+	case "s390x":
+		return specs.ArchS390X
+	case "riscv64":
+		return specs.ArchRISCV64
+	}
+	return ""
 }
 
 // applies decides as Docker does: all that is included must be there, and nothing that is excluded.
