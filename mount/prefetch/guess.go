@@ -2,6 +2,7 @@ package prefetch
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/flatrun/flatrun/mount/cas"
@@ -53,7 +54,7 @@ func (p *Prefetcher) consider(e event) {
 	if recording {
 		p.record(name, e.objects[e.index])
 	}
-	if e.index > 0 || name == "" {
+	if e.index > 0 || name == "" || p.replayed(name) {
 		return
 	}
 	if !p.cfg.NoLibraries {
@@ -100,6 +101,13 @@ func (p *Prefetcher) AddRoot(root string) {
 		}
 	}
 	p.guesses.roots = append(p.guesses.roots, root)
+}
+
+// replayed tells whether the file is one of an image whose start is known: what would be guessed has come, or is not read.
+func (p *Prefetcher) replayed(name string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.known, func(root string) bool { return within(name, root) })
 }
 
 // root is the innermost image that holds the file, "" and false where none does.

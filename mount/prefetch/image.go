@@ -37,6 +37,9 @@ func (p *Prefetcher) replayKept(root string) bool {
 	}
 	profile, err := p.cfg.Profiles.Load(image)
 	if err == nil {
+		p.mu.Lock()
+		p.known = append(p.known, root)
+		p.mu.Unlock()
 		p.Replay(profile)
 		return true
 	}

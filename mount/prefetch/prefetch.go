@@ -27,7 +27,7 @@ type Config struct {
 
 	Profiles Profiles // where start-up profiles are kept; "" for nowhere
 
-	Parallel int // fetches at the same time, 0 for 32
+	Parallel int // fetches at the same time, 0 for 48
 
 	NoReadAhead bool // of chunks
 	NoLibraries bool // of programs
@@ -36,8 +36,8 @@ type Config struct {
 	Log *slog.Logger // nil discards
 }
 
-// defaultParallel leaves half of the connections to demand reads.
-const defaultParallel = 32
+// defaultParallel leaves a quarter of the connections to demand reads.
+const defaultParallel = 48
 
 // yieldTo is the share of the fetches that stay under way while a demand read waits.
 const yieldTo = 4
@@ -62,6 +62,7 @@ type Prefetcher struct {
 	fetched Stats
 	records map[*Recording]bool
 	started map[string]bool // roots of images
+	known   []string        // roots of those whose profile was replayed: nothing is guessed there
 	idle    *sync.Cond      // signalled when running falls to 0
 
 	guesses guesses
@@ -205,13 +206,20 @@ func (p *Prefetcher) fetch(j job) (int64, error) {
 // within the repository; path is called elsewhere and later). The returned function is to be called when the read has its
 // bytes.
 func (p *Prefetcher) Reading(path func() string, objects []cas.Object, index int) (done func()) {
+	k := key{objects[index].Hash, objects[index].Compression}
 	p.mu.Lock()
-	p.demand++
-	p.seen[key{objects[index].Hash, objects[index].Compression}] = true
+	expected := p.seen[k]
+	if !expected {
+		p.demand++
+	}
+	p.seen[k] = true
 	p.mu.Unlock()
 	select {
 	case p.events <- event{path, objects, index}:
 	default: // guesses that come too late are worth nothing
+	}
+	if expected { // what goes on now is what is wanted
+		return func() {}
 	}
 	return func() {
 		p.mu.Lock()

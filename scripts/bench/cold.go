@@ -28,6 +28,14 @@ func benchCold(f *fixture) error {
 	if err != nil {
 		return err
 	}
+	if name := os.Getenv("BENCH_TRACE"); name != "" { // every request, for those who want to make it faster
+		trace, err := os.Create(name)
+		if err != nil {
+			return err
+		}
+		defer trace.Close()
+		f.meter.trace = trace
+	}
 	profiles := filepath.Join(f.dir, "profiles")
 	fmt.Printf("%s round trip, %d Mbit/s, %d runs each, medians\n", coldRoundTrip, coldMbit, coldRuns)
 	for _, v := range []coldVariant{
@@ -90,6 +98,9 @@ func (v coldVariant) once(f *fixture, w *wan) (time.Duration, error) {
 		return 0, err
 	}
 	f.meter.reset()
+	if f.meter.trace != nil {
+		fmt.Fprintln(f.meter.trace, "#", v.name)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(f.bin, "flatrun"), "exec", "cvmfs://"+f.repo+"/"+f.image, "python3", "-c", "import numpy; print(numpy.__version__)")
@@ -100,12 +111,16 @@ func (v coldVariant) once(f *fixture, w *wan) (time.Duration, error) {
 	}
 	defer out.Close()
 	cmd.Stdout, cmd.Stderr = out, out
+	f.meter.began = time.Now()
 	start := time.Now()
 	if err := w.run(cmd); err != nil {
 		said, _ := os.ReadFile(out.Name())
 		return 0, fmt.Errorf("%w: %s", err, said)
 	}
 	took := time.Since(start)
+	if f.meter.trace != nil {
+		fmt.Fprintln(f.meter.trace, "# took", took)
+	}
 	if v.keep == "" {
 		return took, nil
 	}

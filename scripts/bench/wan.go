@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -152,14 +153,24 @@ func (w *wan) run(cmd *exec.Cmd) error {
 type meter struct {
 	next            http.Handler
 	requests, bytes atomic.Int64
+	trace           io.Writer // nil for none
+	began           time.Time
 }
 
 func (m *meter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.requests.Add(1)
+	came, before := time.Since(m.began), m.bytes.Load()
 	m.next.ServeHTTP(&meteredWriter{w, m}, r)
+	if m.trace != nil {
+		fmt.Fprintf(m.trace, "%6d ms to %6d ms, %9d bytes before: %s from %s\n", came.Milliseconds(), time.Since(m.began).Milliseconds(), before, r.URL.Path, r.RemoteAddr)
+	}
 }
 
-func (m *meter) reset() { m.requests.Store(0); m.bytes.Store(0) }
+func (m *meter) reset() {
+	m.requests.Store(0)
+	m.bytes.Store(0)
+	m.began = time.Now()
+}
 
 type meteredWriter struct {
 	http.ResponseWriter
