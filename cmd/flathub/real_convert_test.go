@@ -33,6 +33,7 @@ func TestReal(t *testing.T) {
 		{"bytes that are not what the digest says", realFlipped},
 		{"interrupted", realInterrupted},
 		{"a wish list", realSync},
+		{"thin images", realThin},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, s) })
 	}

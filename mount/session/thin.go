@@ -38,6 +38,14 @@ func isThin(image string) bool {
 // resolveThin finds the layers of a thin image. A file is read here; what has to be taken out of an image, flathub reads,
 // which has the libraries for it and the user's credentials.
 func (r *repositories) resolveThin(ctx context.Context, image string) (enter.Resolved, error) {
+	found, err := r.findThin(ctx, image)
+	if err != nil {
+		return enter.Resolved{}, fmt.Errorf("image %s: %w", image, err)
+	}
+	return found, nil
+}
+
+func (r *repositories) findThin(ctx context.Context, image string) (enter.Resolved, error) {
 	var text []byte
 	var config json.RawMessage
 	var err error
@@ -47,17 +55,13 @@ func (r *repositories) resolveThin(ctx context.Context, image string) (enter.Res
 		text, config, err = askPublisher(ctx, image)
 	}
 	if err != nil {
-		return enter.Resolved{}, fmt.Errorf("image %s: %w", image, err)
+		return enter.Resolved{}, err
 	}
 	thin, err := unpacked.ParseThin(text)
 	if err != nil {
-		return enter.Resolved{}, fmt.Errorf("image %s: %w", image, err)
+		return enter.Resolved{}, err
 	}
-	found, err := r.stack(ctx, thin, config)
-	if err != nil {
-		return enter.Resolved{}, fmt.Errorf("image %s: %w", image, err)
-	}
-	return found, nil
+	return r.stack(ctx, thin, config)
 }
 
 func readThin(file string) ([]byte, error) {
@@ -178,7 +182,7 @@ func findPublisher() (string, error) {
 
 // fromRegistry is what becomes of a docker:// name that no repository has: a thin image, perhaps.
 func (r *repositories) fromRegistry(ctx context.Context, image string, missing error) (enter.Resolved, error) {
-	found, err := r.resolveThin(ctx, image)
+	found, err := r.findThin(ctx, image)
 	if err != nil {
 		return found, fmt.Errorf("%w; nor a thin image: %w", missing, err)
 	}

@@ -69,8 +69,11 @@ func podmanChain(img podmanImage, byID map[string]podmanLayer, removed map[strin
 func (s *podmanStore) removeLayers(ctx context.Context, tx *publish.Tx, used map[string]bool) error {
 	gone := map[string]bool{}
 	s.layers = slices.DeleteFunc(s.layers, func(l podmanLayer) bool {
-		gone[l.ID] = gone[l.ID] || !used[l.ID]
-		return !used[l.ID]
+		if used[l.ID] {
+			return false
+		}
+		gone[l.ID] = true
+		return true
 	})
 	for id := range gone {
 		if err := tx.Remove(podmanOverlay + "/" + id); err != nil {

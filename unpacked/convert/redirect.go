@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -51,6 +52,10 @@ func findRedirect(stack []layerItem) *redirect {
 
 // mergeFollowing writes the merge of the layers by way of replace, again for each link that a layer's path leads through.
 func mergeFollowing(layers []iter.Seq2[publish.Item, error], replace func(iter.Seq2[publish.Item, error]) error) error {
+	moving := make([]movingLayer, len(layers))
+	for i, l := range layers {
+		moving[i].items = l
+	}
 	for range maxLinks {
 		var stop *redirect
 		err := replace(func(yield func(publish.Item, error) bool) {
@@ -66,37 +71,109 @@ func mergeFollowing(layers []iter.Seq2[publish.Item, error], replace func(iter.S
 		if stop == nil {
 			return err
 		}
-		layers[stop.layer] = redirected(layers[stop.layer], stop.from, stop.to)
+		if err := moving[stop.layer].move(stop.from, stop.to); err != nil {
+			return err
+		}
+		layers[stop.layer] = moving[stop.layer].all
 	}
 	return fmt.Errorf("a path of a layer leads through more than %d symbolic links", maxLinks)
 }
 
-// redirected is a layer with what lies below from moved to lie below to. What moves is held in memory.
-func redirected(items iter.Seq2[publish.Item, error], from, to string) iter.Seq2[publish.Item, error] {
+// movingLayer is a layer with parts that go elsewhere. What moves is held in memory.
+type movingLayer struct {
+	items iter.Seq2[publish.Item, error]
+	from  []string       // directories whose content has moved
+	moved []publish.Item // where it lies now, sorted
+}
+
+// move moves what lies below from to lie below to.
+func (l *movingLayer) move(from, to string) error {
+	moved := impliedPath(to)
+	rename := func(it publish.Item) {
+		if strings.HasPrefix(it.Path, from+"/") {
+			it.Path = to + strings.TrimPrefix(it.Path, from)
+			moved = append(moved, it)
+		}
+	}
+	for it, err := range l.left() {
+		if err != nil {
+			return err
+		}
+		rename(it)
+	}
+	for _, it := range l.moved {
+		if rename(it); !below(it.Path, from) {
+			moved = append(moved, it)
+		}
+	}
+	l.from = append(l.from, from)
+	slices.SortStableFunc(moved, func(a, b publish.Item) int { return publish.ComparePaths(a.Path, b.Path) })
+	l.moved = moved[:0]
+	for _, it := range moved {
+		n := len(l.moved)
+		if n == 0 || l.moved[n-1].Path != it.Path {
+			l.moved = append(l.moved, it)
+			continue
+		}
+		both, err := oneOf(l.moved[n-1], it)
+		if err != nil {
+			return err
+		}
+		l.moved[n-1] = both
+	}
+	return nil
+}
+
+func below(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
+
+// left yields what has not moved.
+func (l *movingLayer) left() iter.Seq2[publish.Item, error] {
 	return func(yield func(publish.Item, error) bool) {
-		moved := impliedPath(to)
-		for it, err := range items {
-			if err != nil {
-				yield(it, err)
+		for it, err := range l.items {
+			if err == nil && slices.ContainsFunc(l.from, func(from string) bool { return below(it.Path, from) }) {
+				continue
+			}
+			if !yield(it, err) {
 				return
 			}
-			if strings.HasPrefix(it.Path, from+"/") {
-				it.Path = to + strings.TrimPrefix(it.Path, from)
-				moved = append(moved, it)
-			}
 		}
-		left := func(yield func(publish.Item, error) bool) {
-			for it, err := range items {
-				if err == nil && (it.Path == from || strings.HasPrefix(it.Path, from+"/")) {
-					continue
-				}
-				if !yield(it, err) {
-					return
-				}
-			}
-		}
-		union(left, moved, yield)
 	}
+}
+
+// all yields the layer as it is now.
+func (l *movingLayer) all(yield func(publish.Item, error) bool) {
+	moved := l.moved
+	for it, err := range l.left() {
+		for err == nil && len(moved) > 0 && publish.ComparePaths(moved[0].Path, it.Path) < 0 {
+			if !yield(moved[0], nil) {
+				return
+			}
+			moved = moved[1:]
+		}
+		if err == nil && len(moved) > 0 && moved[0].Path == it.Path {
+			it, err = oneOf(it, moved[0])
+			moved = moved[1:]
+		}
+		if !yield(it, err) || err != nil {
+			return
+		}
+	}
+	for _, it := range moved {
+		if !yield(it, nil) {
+			return
+		}
+	}
+}
+
+// oneOf is what stays of two entries of a path: the moved one, unless it is a directory that nothing is known of.
+func oneOf(there, moved publish.Item) (publish.Item, error) {
+	if there.Entry.IsDir() != moved.Entry.IsDir() {
+		return there, fmt.Errorf("%s: reached through a symbolic link, and would be a directory and something else at once: refused", there.Path)
+	}
+	if isImplied(moved.Entry) {
+		return there, nil
+	}
+	return moved, nil
 }
 
 // impliedPath are the directories on the way to p, and p itself, as directories that nothing is known of.
@@ -110,39 +187,4 @@ func impliedPath(p string) []publish.Item {
 		}
 	}
 	return dirs
-}
-
-// union yields two sorted streams as one. Of two items of a path the moved one counts, unless it is a directory that
-// nothing is known of.
-func union(left iter.Seq2[publish.Item, error], moved []publish.Item, yield func(publish.Item, error) bool) {
-	for it, err := range left {
-		if err != nil {
-			yield(it, err)
-			return
-		}
-		for len(moved) > 0 && publish.ComparePaths(moved[0].Path, it.Path) < 0 {
-			if !yield(moved[0], nil) {
-				return
-			}
-			moved = moved[1:]
-		}
-		if len(moved) > 0 && moved[0].Path == it.Path {
-			switch m := moved[0]; {
-			case !isImplied(m.Entry) && m.Entry.IsDir() == it.Entry.IsDir():
-				it = m
-			case m.Entry.IsDir() != it.Entry.IsDir():
-				yield(it, fmt.Errorf("%s: lies below a symbolic link, and would be a directory and something else at once: refused", it.Path))
-				return
-			}
-			moved = moved[1:]
-		}
-		if !yield(it, nil) {
-			return
-		}
-	}
-	for _, it := range moved {
-		if !yield(it, nil) {
-			return
-		}
-	}
 }
