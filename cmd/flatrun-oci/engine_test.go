@@ -253,15 +253,24 @@ func TestHooks(t *testing.T) {
 	hook := func(name string) []specs.Hook {
 		return []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "cat >$0/$1; echo $1 >>$0/order", dir, name}, Env: []string{"PATH=/bin:/usr/bin"}}}
 	}
-	bundle := newBundle(t, "exit 0", func(s *specs.Spec) {
+	bundle := newBundle(t, "until [ -e /tmp/go ]; do sleep 0.1; done", func(s *specs.Spec) {
 		s.Hooks = &specs.Hooks{CreateRuntime: hook("createRuntime"), Poststart: hook("poststart"), Poststop: hook("poststop")}
 	})
-	e.must("run", "--bundle", bundle, "c1")
+	e.must("create", "--bundle", bundle, "c1")
+	if order, _ := os.ReadFile(filepath.Join(dir, "order")); string(order) != "createRuntime\n" {
+		t.Errorf("hooks of the creation: %q", order)
+	}
+	e.must("start", "c1")
+	if err := os.WriteFile(filepath.Join(bundle, "rootfs/tmp/go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	reap(t, e.state("c1").PID)
+	e.must("delete", "c1")
 	order, err := os.ReadFile(filepath.Join(dir, "order"))
 	if err != nil || string(order) != "createRuntime\npoststart\npoststop\n" {
 		t.Errorf("order of the hooks: %q (%v)", order, err)
 	}
-	for name, status := range map[string]specs.ContainerState{"createRuntime": "creating", "poststop": "stopped"} {
+	for name, status := range map[string]specs.ContainerState{"createRuntime": "creating", "poststart": "running", "poststop": "stopped"} {
 		var s specs.State
 		data, err := os.ReadFile(filepath.Join(dir, name))
 		if err == nil {
@@ -271,11 +280,19 @@ func TestHooks(t *testing.T) {
 			t.Errorf("%s was told %+v (%v)", name, s, err)
 		}
 	}
+	failing := []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo not today >&2; exit 1"}}}
 	bundle = newBundle(t, "exit 0", func(s *specs.Spec) {
-		s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo not today >&2; exit 1"}}}}
+		s.Hooks = &specs.Hooks{Poststop: append(slices.Clone(failing), hook("last")...)}
 	})
-	if o := e.call("create", "--bundle", bundle, "c1"); o.code != 1 || !strings.Contains(o.stderr, "not today") {
-		t.Errorf("a hook that fails: %+v", o)
+	e.must("run", "--bundle", bundle, "c1")
+	if _, err := os.Stat(filepath.Join(dir, "last")); err != nil {
+		t.Errorf("the hook after a poststop hook that failed: %v", err)
+	}
+	for name, hooks := range map[string]*specs.Hooks{"createRuntime": {CreateRuntime: failing}, "poststart": {Poststart: failing}} {
+		bundle := newBundle(t, "while :; do sleep 1; done", func(s *specs.Spec) { s.Hooks = hooks })
+		if o := e.call("run", "--bundle", bundle, "c1"); o.code != 1 || !strings.Contains(o.stderr, "not today") || !strings.Contains(o.stderr, name) {
+			t.Errorf("a %s hook that fails: %+v", name, o)
+		}
 	}
 }
 

@@ -83,8 +83,8 @@ func (e *engine) command(args ...string) *exec.Cmd {
 		e.t.Fatal(err)
 	}
 	cmd := exec.CommandContext(ctx, self, append([]string{"--root", e.root, "--log", e.log, "--log-format", "json"}, args...)...)
-	cmd.Env = append(os.Environ(), programVariable+"=1")
-	cmd.WaitDelay = patience // a container that inherited the output may outlive the call
+	cmd.Env = append(os.Environ(), programVariable+"=1", "GORACE=atexit_sleep_ms=0") // the race detector waits a second at the end of each program
+	cmd.WaitDelay = patience                                                         // a container that inherited the output may outlive the call
 	return cmd
 }
 

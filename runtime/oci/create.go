@@ -30,7 +30,7 @@ func (r *Runtime) Create(q CreateRequest) error {
 		return err
 	}
 	if _, err = q.launch(spec.Process, true, c.Start); err != nil {
-		return errors.Join(err, c.Destroy())
+		return errors.Join(err, r.remove(c))
 	}
 	return nil
 }
@@ -47,15 +47,20 @@ func (r *Runtime) Run(q CreateRequest) (int, error) {
 	if shared {
 		adopt()
 	}
-	status, err := q.launch(spec.Process, true, c.Run)
+	status, err := q.launch(spec.Process, true, func(p *libcontainer.Process) error {
+		if err := c.Run(p); err != nil {
+			return err
+		}
+		return r.postStart(c)
+	})
 	if shared {
 		killOrphans()
 	}
 	switch {
 	case err != nil:
-		return 0, errors.Join(err, remove(c))
+		return 0, errors.Join(err, r.remove(c))
 	case !q.Detach && !q.Keep:
-		if err := remove(c); err != nil {
+		if err := r.remove(c); err != nil {
 			logrus.Warnf("remove container %s: %v", q.ID, err)
 		}
 	}
@@ -74,7 +79,10 @@ func (r *Runtime) Start(id string) error {
 	}
 	switch status {
 	case libcontainer.Created:
-		return c.Exec()
+		if err := c.Exec(); err != nil {
+			return fmt.Errorf("container %q: %w", id, err)
+		}
+		return r.postStart(c)
 	case libcontainer.Stopped:
 		return fmt.Errorf("container %q has ended and cannot be started again", id)
 	}
@@ -98,6 +106,7 @@ func (r *Runtime) prepare(q *CreateRequest) (*libcontainer.Container, *specs.Spe
 	if err != nil {
 		return nil, nil, err
 	}
+	hooks := takeHooks(spec)
 	config, err := r.convert(q, spec)
 	if err != nil {
 		return nil, nil, err
@@ -105,6 +114,9 @@ func (r *Runtime) prepare(q *CreateRequest) (*libcontainer.Container, *specs.Spe
 	c, err := libcontainer.Create(r.Root, q.ID, config)
 	if err != nil {
 		return nil, nil, fmt.Errorf("container %q: %w", q.ID, err)
+	}
+	if err := r.keepHooks(q.ID, hooks); err != nil {
+		return nil, nil, errors.Join(err, c.Destroy())
 	}
 	return c, spec, nil
 }

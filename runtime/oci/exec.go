@@ -52,6 +52,9 @@ func (r *Runtime) Exec(q ExecRequest) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if config := c.Config(); config.RootlessEUID {
+		dropGroups(&p.User)
+	}
 	if err := checkUser(c, p.User); err != nil {
 		return 0, fmt.Errorf("container %q: %w", q.ID, err)
 	}

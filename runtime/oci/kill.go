@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -115,14 +116,14 @@ func (r *Runtime) Delete(id string, force bool) error {
 	if !force && status != libcontainer.Stopped && status != libcontainer.Created {
 		return fmt.Errorf("container %q is %s: kill it first, or use --force", id, status)
 	}
-	if err := remove(c); err != nil {
+	if err := r.remove(c); err != nil {
 		return fmt.Errorf("container %q: %w", id, err)
 	}
 	return nil
 }
 
 // remove kills what is left of a container and removes its state.
-func remove(c *libcontainer.Container) error {
+func (r *Runtime) remove(c *libcontainer.Container) error {
 	if err := signalContainer(c, unix.SIGKILL, true); err != nil && !errors.Is(err, libcontainer.ErrNotRunning) {
 		return err
 	}
@@ -131,5 +132,13 @@ func remove(c *libcontainer.Container) error {
 			return fmt.Errorf("its first process is still there %s after it was killed", killTime)
 		}
 	}
-	return c.Destroy()
+	hooks, state, err := r.hooks(c)
+	if err != nil {
+		logrus.Warn(err)
+	}
+	if err := c.Destroy(); err != nil {
+		return err
+	}
+	postStop(hooks.Poststop, state)
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/moby/sys/user"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/sirupsen/logrus"
 )
 
 // caller is who runs the program, and the subordinate IDs that the administrator granted.
@@ -65,6 +66,7 @@ func adapt(spec *specs.Spec, c caller) error {
 	l := spec.Linux
 	i := slices.IndexFunc(l.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace })
 	if i >= 0 && l.Namespaces[i].Path != "" {
+		dropGroups(&spec.Process.User)
 		return nil // an existing namespace has its mapping already, and not one that can be read here
 	}
 	if i < 0 {
@@ -84,8 +86,18 @@ func adapt(spec *specs.Spec, c caller) error {
 	if err := checkMapped("process.user.gid", spec.Process.User.GID, l.GIDMappings); err != nil {
 		return err
 	}
+	dropGroups(&spec.Process.User)
 	adaptMounts(spec)
 	return nil
+}
+
+// dropGroups leaves out supplementary groups, which an ordinary caller may not set. The process keeps the caller's own;
+// to lack others takes rights away and gives none.
+func dropGroups(u *specs.User) {
+	if len(u.AdditionalGids) > 0 {
+		logrus.Warnf("process.user.additionalGids %v are left out: only root may set groups", u.AdditionalGids)
+		u.AdditionalGids = nil
+	}
 }
 
 func checkMapped(what string, id uint32, mappings []specs.LinuxIDMapping) error {

@@ -44,6 +44,7 @@ func TestAdaptMapping(t *testing.T) {
 		if tt.edit != nil {
 			tt.edit(spec)
 		}
+		spec.Process.User.AdditionalGids = []uint32{10}
 		err := adapt(spec, tt.caller)
 		if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.err)
@@ -54,6 +55,9 @@ func TestAdaptMapping(t *testing.T) {
 		}
 		if !reflect.DeepEqual(spec.Linux.UIDMappings, tt.uid) || !reflect.DeepEqual(spec.Linux.GIDMappings, tt.gid) {
 			t.Errorf("%s: mapped %v %v, want %v %v", tt.name, spec.Linux.UIDMappings, spec.Linux.GIDMappings, tt.uid, tt.gid)
+		}
+		if len(spec.Process.User.AdditionalGids) > 0 {
+			t.Errorf("%s: groups %v", tt.name, spec.Process.User.AdditionalGids)
 		}
 		if n := count(spec, specs.UserNamespace); n != 1 {
 			t.Errorf("%s: %d user namespaces", tt.name, n)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runc/libcontainer/specconv"
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 func TestReadSpec(t *testing.T) {
@@ -77,5 +78,25 @@ func TestFindRoot(t *testing.T) {
 	}
 	if _, err := ReadBundle("/nonexistent"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a bundle that is not there: %v", err)
+	}
+}
+
+// TestRelax keeps what means something.
+func TestRelax(t *testing.T) {
+	spec := ExampleSpec(true)
+	spec.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/fifo", Type: "p", Major: 8, Minor: 666}, {Path: "/dev/null", Type: "c", Major: 1, Minor: 3}}
+	spec.Mounts = []specs.Mount{
+		{Destination: "/a", Type: "bind", Options: []string{"ro", "mode=755", "rslave", "rro"}},
+		{Destination: "/b", Type: "none", Options: []string{"rbind", "size=1k"}},
+		{Destination: "/c", Type: "tmpfs", Options: []string{"mode=755"}},
+	}
+	relax(spec)
+	if d := spec.Linux.Devices; d[0].Major != 0 || d[0].Minor != 0 || d[1].Major != 1 || d[1].Minor != 3 {
+		t.Errorf("devices %+v", d)
+	}
+	for i, want := range []string{"ro rslave rro", "rbind", "mode=755"} {
+		if got := strings.Join(spec.Mounts[i].Options, " "); got != want {
+			t.Errorf("options of %s: %q, want %q", spec.Mounts[i].Destination, got, want)
+		}
 	}
 }
