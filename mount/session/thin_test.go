@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -22,7 +23,7 @@ func thinTree() []repotest.File {
 		{Path: unpacked.LayerRoot(thinLayers[1]) + "/etc/issue", Content: "top\n"},
 		{Path: unpacked.Metadata + "/registry.example.org/library/tool:1/config.json", Content: `{"config": {"Env": ["A=b"]}}`},
 		{Path: unpacked.Metadata + "/registry.example.org/library/ducc:1/manifest.json", Content: `{"Config": {"Digest": "sha256:` + flatID + `"}}`},
-		{Path: "/podmanStore/overlay-images/" + flatID + "/=" + "c2hhMjU2OmUzYjBjNDQyOThmYzFjMTQ5YWZiZjRjODk5NmZiOTI0MjdhZTQxZTQ2NDliOTM0Y2E0OTU5OTFiNzg1MmI4NTU=", Content: `{"config": {"Env": ["C=d"]}}`},
+		{Path: "/podmanStore/overlay-images/" + flatID + "/=" + base64.StdEncoding.EncodeToString([]byte("sha256:"+flatID)), Content: `{"config": {"Env": ["C=d"]}}`},
 		{Path: "/file", Content: "x"},
 	}
 }
@@ -109,7 +110,7 @@ func TestThinPublisher(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	script := "#!/bin/sh\ncase $5 in\n*_thin:1) cat <<'END'\n{\"thin\": " + string(thin) + ", \"config\": {\"config\": {\"User\": \"" + "x" + "\"}}}\nEND\n;;\n*:odd) echo what;;\n*) echo \"flathub: no such image $*\" >&2; exit 1;;\nesac\n"
+	script := "#!/bin/sh\ncase $5 in\n*_thin:1) cat <<'END'\n{\"thin\": " + string(thin) + ", \"config\": {\"config\": {\"User\": \"x\"}}}\nEND\n;;\n*:odd) echo what;;\n*) echo \"flathub: no such image $*\" >&2; exit 1;;\nesac\n"
 	if err := os.WriteFile(filepath.Join(bin, "flathub"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
