@@ -51,6 +51,7 @@ type container struct {
 
 	background *background // nil: the caller's process becomes the command
 	sharing    *sharing    // nil: nobody else enters
+	cgroup     string      // directory of the control group with the limits, if there is one
 }
 
 // runContainer becomes the command; it returns only with an error, or when there

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/flatrun/flatrun/runtime"
@@ -31,12 +34,50 @@ func (c *container) addDrivers(r *runtime.Request) error {
 		}
 		selected := gpu.Select(vendor, host, gpu.LookInto(c.image.Root))
 		if len(selected.TooNew) > 0 {
-			c.log.warnf("%s: left out what needs glibc %s, which is newer than the image's: %s", driver.flag, selected.Needs, strings.Join(selected.TooNew, ", "))
+			c.once("%s: left out what needs glibc %s, which is newer than the image's: %s", driver.flag, selected.Needs, strings.Join(selected.TooNew, ", "))
 		}
 		c.drivers = c.drivers || len(selected.Libraries) > 0
 		r.Binds = append(driverBinds(selected, driver.flag, o.Contain || r.MinimalDev), r.Binds...)
 	}
 	return nil
+}
+
+// once warns, unless this is one of many ranks that have the same to say.
+func (c *container) once(format string, args ...any) {
+	for _, name := range [...]string{"SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"} {
+		if rank := c.getenv(name); rank != "" && rank != "0" {
+			c.log.verbosef(format, args...)
+			return
+		}
+	}
+	c.log.warnf(format, args...)
+}
+
+// addLibraries brings in the libraries of --containlibs.
+func (c *container) addLibraries(r *runtime.Request) error {
+	var binds []runtime.Bind
+	for _, name := range c.options.ContainLibs {
+		file, err := filepath.Abs(name)
+		if err == nil {
+			_, err = os.Stat(file)
+		}
+		if err != nil {
+			return fatal("--containlibs %s: %w", name, reason(err))
+		}
+		binds = append(binds, runtime.Bind{Source: file, Target: filepath.Join(gpu.LibraryDir, filepath.Base(file)), ReadOnly: true, Origin: "--containlibs"})
+		c.drivers = true
+	}
+	r.Binds = append(binds, r.Binds...)
+	return nil
+}
+
+// reason is the system's part of an error about a path.
+func reason(err error) error {
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }
 
 // driverBinds are placed before the user's binds, which may replace them.

@@ -81,3 +81,16 @@ devices:
     containerEdits:
       env: [EXAMPLE=from yaml]
 `
+
+// TestOnce: of many ranks the first one warns.
+func TestOnce(t *testing.T) {
+	for environ, want := range map[string]bool{"": true, "PMI_RANK=0": true, "OMPI_COMM_WORLD_RANK=3": false, "SLURM_PROCID=17": false} {
+		var b bytes.Buffer
+		p := newProgram("flatrun", []string{environ})
+		p.log = newMessages(&b)
+		(&container{program: p}).once("left out")
+		if (b.Len() > 0) != want {
+			t.Errorf("%q: %q", environ, b.String())
+		}
+	}
+}

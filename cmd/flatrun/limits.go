@@ -76,8 +76,8 @@ func (c *container) enterLimits() error {
 	}
 	dir, err := o.Limits.Enter(limits.Tree{})
 	if errors.Is(err, limits.ErrNotDelegated) {
-		if scopeErr := o.Limits.Scope(limits.Tree{}); scopeErr == nil || !errors.Is(scopeErr, limits.ErrNotDelegated) {
-			err = scopeErr
+		if scope, scopeErr := o.Limits.Scope(limits.Tree{}); scopeErr == nil || !errors.Is(scopeErr, limits.ErrNotDelegated) {
+			dir, err = scope, scopeErr
 		}
 	}
 	switch {
@@ -87,5 +87,6 @@ func (c *container) enterLimits() error {
 		return fatal("%s: %w", strings.Join(o.LimitFlags, ", "), err)
 	}
 	c.log.debugf("Limits are set on %s", dir)
+	c.cgroup = dir
 	return nil
 }

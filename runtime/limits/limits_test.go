@@ -260,7 +260,7 @@ func TestScope(t *testing.T) {
 			t.Errorf("%v, want %q", err, why)
 		}
 	}
-	expect(l.Scope(tree), "nor is there a systemd")
+	expect(second(l.Scope(tree)), "nor is there a systemd")
 	busctl := func(script string) {
 		t.Helper()
 		if err := os.WriteFile(filepath.Join(bin, "busctl"), []byte("#!/bin/sh\n"+script), 0o755); err != nil {
@@ -268,16 +268,16 @@ func TestScope(t *testing.T) {
 		}
 	}
 	busctl("echo 'Failed to connect to bus: No such file or directory' >&2\nexit 1\n")
-	expect(l.Scope(tree), "systemd makes none: Failed to connect to bus")
+	expect(second(l.Scope(tree)), "systemd makes none: Failed to connect to bus")
 	busctl(fmt.Sprintf("echo \"$*\" > %[1]s/words\necho 0::/user/flatrun-77.scope > %[2]s/77/cgroup\n", bin, tree.Proc))
 	for name, text := range map[string]string{"cgroup.controllers": "pids"} {
 		write(t, filepath.Join(user, "flatrun-77.scope", name), text)
 	}
-	expect(l.Scope(tree), "no controller memory")
+	expect(second(l.Scope(tree)), "no controller memory")
 	write(t, filepath.Join(tree.Proc, "77/cgroup"), "0::/user/job\n")
 	write(t, filepath.Join(user, "flatrun-77.scope/cgroup.controllers"), "memory pids")
-	if err := l.Scope(tree); err != nil {
-		t.Error(err)
+	if dir, err := l.Scope(tree); err != nil || dir != filepath.Join(user, "flatrun-77.scope") {
+		t.Errorf("%s, %v", dir, err)
 	}
 	want := "--user --quiet call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager StartTransientUnit ssa(sv)a(sa(sv)) flatrun-77.scope fail 3 " +
 		"PIDs au 1 77 CollectMode s inactive-or-failed MemoryMax t 1048576 0\n"

@@ -17,49 +17,49 @@ import (
 const scopePatience = 20 * time.Second
 
 // Scope has the user's systemd move the calling process into a scope with these limits, which goes away with its last
-// process. busctl is what speaks to systemd: systemd-run would start another program, in the namespaces of this one.
+// process, and tells its directory. busctl is what speaks to systemd: systemd-run would start another program, in the namespaces of this one.
 // The error matches ErrNotDelegated where there is no such service.
-func (l *Limits) Scope(t Tree) error {
+func (l *Limits) Scope(t Tree) (dir string, err error) {
 	properties, err := l.properties()
 	if err != nil {
-		return err
+		return "", err
 	}
 	controllers, _ := l.Controllers()
 	before, _, err := t.own()
 	if err != nil {
-		return err
+		return "", err
 	}
 	busctl, err := exec.LookPath("busctl")
 	if err != nil {
-		return fmt.Errorf("%w, nor is there a systemd to ask", ErrNotDelegated)
+		return "", fmt.Errorf("%w, nor is there a systemd to ask", ErrNotDelegated)
 	}
 	if t.Proc == "" {
 		t.Proc = "/proc"
 	}
 	pid, err := os.Readlink(filepath.Join(t.Proc, "self")) // systemd's number for us: this /proc is still the host's
 	if err != nil {
-		return fmt.Errorf("control group: %w", err)
+		return "", fmt.Errorf("control group: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), scopePatience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, busctl, scopeCall(groupPrefix+pid+".scope", pid, properties)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		text, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-		return fmt.Errorf("%w, and systemd makes none: %s", ErrNotDelegated, text)
+		return "", fmt.Errorf("%w, and systemd makes none: %s", ErrNotDelegated, text)
 	}
 	for { // the answer says that the job has begun, not that it is done
 		now, _, err := t.own()
 		if err != nil {
-			return err
+			return "", err
 		}
 		if now != before {
 			if missing := lacks(now, controllers); missing != "" {
-				return fmt.Errorf("%w: systemd passes on no controller %s", ErrNotDelegated, missing)
+				return "", fmt.Errorf("%w: systemd passes on no controller %s", ErrNotDelegated, missing)
 			}
-			return nil
+			return now, nil
 		}
 		if ctx.Err() != nil {
-			return errors.New("control group: systemd does not move the process")
+			return "", errors.New("control group: systemd does not move the process")
 		}
 		time.Sleep(time.Millisecond)
 	}
