@@ -41,13 +41,13 @@ func storageVerbs() []verb {
 				},
 				{
 					name: "verify", min: 0, max: 0, flags: repairFlags, run: runCache("verify"),
-					short:    "Read all objects and compare them with the checksums taken when they arrived",
+					short:    "Compare all objects with their checksums",
 					examples: "{} cache verify --repair",
 				},
 				{
 					name: "export", operands: "FILE", min: 1, max: 1, run: runCache("export"),
-					short:    "Write all objects into one large file, for file systems that choke on many small ones",
-					long:     "Sessions use the file as it is, with cache: {lower: FILE} in the configuration, or FLATRUN_CACHE_LOWER.",
+					short:    "Write all objects into one large file",
+					long:     "Parallel file systems choke on many small files. Sessions use the large one as it is, with cache: {lower: FILE} in the configuration, or FLATRUN_CACHE_LOWER.",
 					examples: "{} prefetch --into /tmp/tool registry.example.org/library/tool:1\nFLATRUN_CACHE_DIR=/tmp/tool {} cache export /project/tool.flatrun",
 				},
 				{
