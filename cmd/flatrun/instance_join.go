@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -61,6 +62,14 @@ func (c *container) handOver(state instance.State) error {
 	}
 	if _, err := unix.Pwrite(fd, text, 0); err != nil {
 		return fatal("hand over to the container: %w", err)
+	}
+	if state.Cgroup != "" {
+		err := os.WriteFile(filepath.Join(state.Cgroup, "cgroup.procs"), []byte("0"), 0)
+		if errors.Is(err, fs.ErrNotExist) { // an empty group may be removed by whoever sees it
+			c.log.warnf("The resource limits of the container went with the program that it was started for")
+		} else if err != nil {
+			return fatal("enter the container's resource limits: %w", err)
+		}
 	}
 	os.Setenv(joinVariable, strconv.Itoa(fd))
 	runtime.KeepSignals()

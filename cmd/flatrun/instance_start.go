@@ -202,7 +202,7 @@ func (c *container) startBackground(spec *specs.Spec) error {
 	if err != nil {
 		return fatal("state of instance %s: %w", b.name, err)
 	}
-	state.PID, state.Image, state.Spec, state.Config = b.pid, c.image.Shown, rightsOf(spec), c.image.Config
+	state.PID, state.Image, state.Spec, state.Config, state.Cgroup = b.pid, c.image.Shown, rightsOf(spec), c.image.Config, c.cgroup
 	if b.idle {
 		spec.Process.Args = nil
 	}

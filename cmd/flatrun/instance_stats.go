@@ -26,6 +26,8 @@ type usage struct {
 	Read     int64   `json:"read_bytes"`
 	Written  int64   `json:"written_bytes"`
 	PIDs     int     `json:"pids"`
+
+	taken time.Time
 }
 
 // clockTick is USER_HZ, which is 100 on every architecture that Go runs on.
@@ -36,8 +38,8 @@ func runInstanceStats(p *program, o *options, args []string) error {
 	if err != nil {
 		return err
 	}
-	before := map[string]usage{}
-	for last := time.Now(); ; {
+	var before []usage // a share of the processor takes two looks
+	for {
 		states, err := store.List(pattern(args))
 		if err != nil {
 			return err
@@ -45,24 +47,32 @@ func runInstanceStats(p *program, o *options, args []string) error {
 		if len(states) == 0 {
 			return fatal("%w", instance.ErrNotFound)
 		}
-		now := time.Now()
-		list := make([]usage, len(states))
-		for i, s := range states {
-			list[i] = measure(s)
-			if b, ok := before[s.Name]; ok && b.PID == s.PID {
-				list[i].CPU = max(0, 100*(list[i].Seconds-b.Seconds)/now.Sub(last).Seconds())
-			}
-			before[s.Name] = list[i]
-		}
-		// A share of the processor takes two looks.
-		if first := last == now || len(before) > 0 && now.Sub(last) < time.Second/2; !first {
-			if err := p.printUsage(o, list); err != nil || o.Stop.NoStream {
+		now := measureAll(states, before)
+		if before != nil {
+			if err := p.printUsage(o, now); err != nil || o.Stop.NoStream {
 				return err
 			}
 		}
-		last = now
+		before = now
 		time.Sleep(time.Second)
 	}
+}
+
+// measureAll measures instances, and what they have used of the processor since
+// they were measured before.
+func measureAll(states []instance.State, before []usage) []usage {
+	list := make([]usage, len(states))
+	for i, s := range states {
+		list[i] = measure(s)
+		list[i].taken = time.Now()
+		for _, b := range before {
+			if b.PID == s.PID {
+				// Processes that have ended meanwhile take their share with them.
+				list[i].CPU = max(0, 100*(list[i].Seconds-b.Seconds)/list[i].taken.Sub(b.taken).Seconds())
+			}
+		}
+	}
+	return list
 }
 
 func (p *program) printUsage(o *options, list []usage) error {

@@ -168,7 +168,7 @@ func findInit() (int, error) {
 // startShared makes the container and becomes the command, which lets the others in.
 func (c *container) startShared(spec *specs.Spec) error {
 	s := c.sharing
-	state := instance.State{Image: c.image.Shown, Spec: rightsOf(spec), Config: c.image.Config}
+	state := instance.State{Image: c.image.Shown, Spec: rightsOf(spec), Config: c.image.Config, Cgroup: c.cgroup}
 	built := func() error {
 		if err := s.Store(state, s.member, s.mounts); err != nil {
 			return fatal("shared container: %w", err)

@@ -37,6 +37,8 @@ type State struct {
 	Spec   *specs.Spec   `json:"spec,omitempty"`   // rights and home of those that enter
 	Config *image.Config `json:"config,omitempty"` // of an image without scripts
 
+	Cgroup string `json:"cgroup,omitempty"` // directory of the control group with the limits
+
 	Mounts  uint64   `json:"mounts,omitempty"`  // of a shared container: its mount namespace
 	Members []Member `json:"members,omitempty"` // of a shared container: who has entered
 }
