@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,9 +29,9 @@ import (
 // publisher is what the section publish works on: a Debian image with numpy as tars, a registry, a repository.
 type publisher struct {
 	*fixture
-	tars     []string // of the image's two layers
-	whole    string   // of all of it
-	size     int64    // bytes of whole
+	whole    string     // a tar of all of it
+	size     int64      // bytes of whole
+	layers   []v1.Layer // the image's two, compressed once
 	registry string
 	repos    int // made so far
 }
@@ -75,9 +76,9 @@ func (p *publisher) pack() error {
 		return err
 	}
 	p.whole = filepath.Join(p.dir, "whole.tar")
-	p.tars = []string{filepath.Join(p.dir, "lower.tar"), filepath.Join(p.dir, "upper.tar")}
-	lower := []string{"-C", root, "-cf", p.tars[0]}
-	over := []string{"-C", root, "-cf", p.tars[1]}
+	tars := []string{filepath.Join(p.dir, "lower.tar"), filepath.Join(p.dir, "upper.tar")}
+	lower := []string{"-C", root, "-cf", tars[0]}
+	over := []string{"-C", root, "-cf", tars[1]}
 	for _, u := range upper {
 		rel := "." + strings.TrimPrefix(u, root)
 		lower = append(lower, "--exclude="+rel)
@@ -93,7 +94,22 @@ func (p *publisher) pack() error {
 		return err
 	}
 	p.size = info.Size()
+	for _, file := range tars {
+		l, err := compress(file)
+		if err != nil {
+			return err
+		}
+		p.layers = append(p.layers, l)
+	}
 	return nil
+}
+
+// compress makes a layer of a tar, with the blob beside it: the library would compress it anew at each use.
+func compress(file string) (v1.Layer, error) {
+	if err := command("gzip", "-n", "-6", file).run(); err != nil {
+		return nil, err
+	}
+	return tarball.LayerFromFile(file + ".gz")
 }
 
 // startRegistry starts docker-registry on a free port.
@@ -128,14 +144,7 @@ func (p *publisher) startRegistry() (stop func(), err error) {
 
 // image is the layers' image; own makes a further layer of a mebibyte, "" none.
 func (p *publisher) image(own string) (v1.Image, error) {
-	var layers []v1.Layer
-	for _, file := range p.tars {
-		l, err := tarball.LayerFromFile(file)
-		if err != nil {
-			return nil, err
-		}
-		layers = append(layers, l)
-	}
+	layers := slices.Clone(p.layers)
 	if own != "" {
 		l, err := smallLayer(own)
 		if err != nil {
