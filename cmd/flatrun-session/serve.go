@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/flatrun/flatrun/mount/session"
+	"github.com/flatrun/flatrun/mount/session/keep"
 )
 
 // readyFD is where whoever starts a server waits for "ready" or an error text.
@@ -44,14 +45,27 @@ func serving(run func(log *slog.Logger, ready func()) error) error {
 	return err
 }
 
-// runServe is the session's process. It is started by enter.Start.
+// runServe is the session's process, started by enter.Start: a parent that only holds descriptors, and the server.
 func runServe(ctx context.Context, c *call) error {
+	if !keep.Supervised() {
+		syscall.CloseOnExec(readyFD)
+		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+		status, err := keep.Supervise(ctx, log, os.NewFile(readyFD, "readiness"))
+		if err == nil && status != 0 {
+			err = exitCode(status) // the server has told why
+		}
+		return err
+	}
 	return serving(func(log *slog.Logger, ready func()) error {
+		keeper, kept, err := keep.Open()
+		if err != nil {
+			return err
+		}
 		settings, err := c.settings()
 		if err != nil {
 			return err
 		}
-		return session.Run(ctx, session.Config{Dir: c.args[0], Settings: settings, Log: log}, ready)
+		return session.Run(ctx, session.Config{Dir: c.args[0], Settings: settings, Keeper: keeper, Kept: kept, Log: log}, ready)
 	})
 }
 

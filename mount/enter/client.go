@@ -47,8 +47,27 @@ func dial(dir string) (*Session, error) {
 	return newSession(fd, dir), nil
 }
 
-// call sends a request and waits for its answer, however long: the session bounds what it does.
+// call asks, and asks again when the session's server was killed meanwhile: another one takes its place at the same socket.
 func (s *Session) call(r Request) (Reply, error) {
+	reply, err := s.callOnce(r)
+	for tries := 1; errors.Is(err, errEnded) && r.Op != "quit" && tries < maxTries; tries++ {
+		fd := dialFD(s.Dir)
+		if fd < 0 {
+			break
+		}
+		s.Conn.Close()
+		s.Conn = os.NewFile(uintptr(fd), s.Dir+"/socket")
+		s.lines.Reset(io.LimitReader(s.Conn, maxReply))
+		reply, err = s.callOnce(r)
+	}
+	return reply, err
+}
+
+// errEnded means that the session hung up.
+var errEnded = errors.New("the session ended while it was asked; try again")
+
+// callOnce sends a request and waits for its answer, however long: the session bounds what it does.
+func (s *Session) callOnce(r Request) (Reply, error) {
 	if s.asked != "" { // the constructor's question was for another image
 		s.asked = ""
 		if _, err := s.read(0); err != nil && !errors.As(err, new(*answerError)) {
@@ -60,6 +79,9 @@ func (s *Session) call(r Request) (Reply, error) {
 		return Reply{}, err
 	}
 	if _, err := s.Conn.Write(append(line, '\n')); err != nil {
+		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+			err = errEnded
+		}
 		return Reply{}, fmt.Errorf("ask the session: %w", err)
 	}
 	return s.read(patience(r.Op))
@@ -90,8 +112,8 @@ func (s *Session) read(patience time.Duration) (Reply, error) {
 		return reply, fmt.Errorf("ask the session: %w", err)
 	}
 	line, err := s.lines.ReadBytes('\n')
-	if errors.Is(err, io.EOF) {
-		return reply, errors.New("the session ended while it was asked; try again")
+	if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
+		return reply, errEnded
 	} else if errors.Is(err, unix.EAGAIN) {
 		return reply, fmt.Errorf("%w in %s", errSilent, patience)
 	} else if err != nil {
@@ -140,7 +162,9 @@ func (s *Session) resolve(image string) (Resolved, error) {
 	image = absolute(image)
 	if s.asked != "" && s.asked == image {
 		s.asked = ""
-		return s.place(s.read(0))
+		if reply, err := s.read(0); !errors.Is(err, errEnded) {
+			return s.place(reply, err)
+		}
 	}
 	return s.place(s.call(Request{Op: "resolve", Name: image}))
 }

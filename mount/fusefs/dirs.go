@@ -17,6 +17,8 @@ type dir struct {
 
 	lookups uint64 // answers the kernel has not forgotten yet; the table's lock guards it
 
+	recalled bool // known from an earlier server: how often it was told of is not known
+
 	entered atomic.Bool // the kernel may know what is in it
 
 	place atomic.Pointer[place] // where it is found in the revision it was last looked for in
@@ -28,6 +30,7 @@ type dirs struct {
 	byID   map[uint64]*dir
 	byPath map[string]*dir
 	serial uint64
+	memory *notebook
 }
 
 func newDirs() *dirs {
@@ -59,6 +62,7 @@ func (t *dirs) ref(path string, inode uint64) *dir {
 		d = &dir{id: dirBit | t.serial, inode: inode, path: path}
 		t.byID[d.id] = d
 		t.byPath[path] = d
+		t.memory.note(noteDir, []uint64{t.serial, inode}, path)
 	}
 	d.lookups++
 	return d
@@ -75,9 +79,10 @@ func (t *dirs) forget(id, n uint64) {
 	if d == nil {
 		return
 	}
-	if d.lookups -= min(n, d.lookups); d.lookups == 0 {
+	if d.lookups -= min(n, d.lookups); d.lookups == 0 && !d.recalled {
 		delete(t.byID, id)
 		delete(t.byPath, d.path)
+		t.memory.note(noteForgot, []uint64{id &^ dirBit})
 	}
 }
 

@@ -3,7 +3,9 @@ package fusefs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +28,10 @@ type Config struct {
 
 	OnRead func(Access) (done func()) // is told of objects that are read and not open yet, and of their arrival; must not block
 	Usage  func() (used, limit int64) // bytes of the cache for statfs; nil for none
+
+	// Memory is an empty file in which is noted what the kernel is told, nil for none. With that of a server that died, Serve
+	// goes on with its mount, see Resumable.
+	Memory *os.File
 
 	Log   *slog.Logger // nil discards
 	Debug bool         // log every request
@@ -63,6 +69,8 @@ type FS struct {
 
 	numbers  *numbers
 	dirs     *dirs
+	memory   *notebook // nil for none
+	init     []byte    // the kernel's INIT request, where a mount is taken over
 	lineages lineages
 	listings listings
 	contents contents
@@ -94,13 +102,33 @@ func New(cfg Config) (*FS, error) {
 	}
 	fs.objects = newObjects(cfg.Store, cfg.Open)
 	fs.ctx, fs.cancel = context.WithCancel(context.Background())
-	st, err := fs.newState(cfg.Repo.Head(), 1)
+	st, err := fs.begin(cfg)
 	if err != nil {
 		fs.cancel()
 		return nil, err
 	}
 	fs.state.Store(st)
 	return fs, nil
+}
+
+// begin answers the first state: the head, or that in which an earlier server left the mount.
+func (fs *FS) begin(cfg Config) (*state, error) {
+	if cfg.Memory == nil {
+		return fs.newState(cfg.Repo.Head(), 1)
+	}
+	m, r, err := openMemory(cfg.Memory)
+	if err != nil {
+		return nil, fmt.Errorf("repository %s: %w", fs.name, err)
+	}
+	fs.memory, fs.numbers.memory, fs.dirs.memory, fs.init = m, m, m, r.init
+	if r.init != nil {
+		return fs.recall(fs.ctx, r)
+	}
+	st, err := fs.newState(cfg.Repo.Head(), 1)
+	if err == nil {
+		m.note(noteRoot, nil, st.root.holder.cat.hash.String())
+	}
+	return st, err
 }
 
 // Close ends waiting requests and lets go of descriptors. The mount should be gone by then: what still uses it gets errors.

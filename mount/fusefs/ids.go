@@ -29,6 +29,7 @@ type numbered struct {
 	*catalog.Catalog
 	hash   cas.Hash
 	number uint64
+	opened uint32       // the repository's number for it
 	base   uint64       // inode number of row 0
 	rows   uint64       // how many inode numbers from base on are its own
 	known  atomic.Int64 // answers with its ids that the kernel has not forgotten
@@ -64,34 +65,36 @@ func (n *numbered) row(row int64) (catalog.Entry, error) {
 	return e, unavailable(err)
 }
 
-// numbers knows the catalogs by their numbers, which the repository gives once for each hash and never again.
+// numbers knows the catalogs by their numbers, which are given once for each hash and never again.
 type numbers struct {
-	mu   sync.RWMutex
-	all  map[uint64]*numbered
-	next uint64 // free inode numbers start here
+	mu     sync.RWMutex
+	all    map[uint64]*numbered
+	opened map[uint32]*numbered // by the repository's number, which is another one after a restart of the server
+	last   uint64               // number given
+	next   uint64               // free inode numbers start here
+	memory *notebook
 }
 
 func newNumbers() *numbers {
-	return &numbers{all: make(map[uint64]*numbered), next: rootInode}
+	return &numbers{all: make(map[uint64]*numbered), opened: make(map[uint32]*numbered), next: rootInode}
 }
 
 // get answers the numbering of the node's catalog.
 func (t *numbers) get(n repo.Node) (*numbered, error) {
-	number := uint64(n.Number)
 	t.mu.RLock()
-	known := t.all[number]
+	known, last := t.opened[n.Number], t.last
 	t.mu.RUnlock()
 	if known != nil {
 		return known, nil
 	}
-	if number == 0 || number > maxNumber {
-		return nil, fmt.Errorf("catalog %s: number %d has no node ids; mount the repository anew", n.CatalogHash, number)
+	if last >= maxNumber {
+		return nil, fmt.Errorf("catalog %s: number %d has no node ids; mount the repository anew", n.CatalogHash, last+1)
 	}
 	s, err := n.Catalog.Statistics()
 	if err != nil {
 		return nil, err
 	}
-	return t.add(&numbered{Catalog: n.Catalog, hash: n.CatalogHash, number: number, rows: inodes(s.Self)}), nil
+	return t.add(&numbered{Catalog: n.Catalog, hash: n.CatalogHash, opened: n.Number, rows: inodes(s.Self)}), nil
 }
 
 // inodes is how many inode numbers to set aside. Row ids have gaps where entries were removed, up to a quarter of them
@@ -103,14 +106,26 @@ func inodes(c catalog.Counters) uint64 {
 func (t *numbers) add(n *numbered) *numbered {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if known := t.all[n.number]; known != nil { // another request was faster
+	if known := t.opened[n.opened]; known != nil { // another request was faster
 		return known
 	}
-	n.base = t.next
+	t.last++
+	n.number, n.base = t.last, t.next
 	t.next += n.rows
-	t.all[n.number] = n
+	t.all[n.number], t.opened[n.opened] = n, n
+	if t.memory != nil {
+		t.memory.note(noteCatalog, []uint64{n.number, n.base, n.rows}, n.hash.String(), n.Prefix())
+	}
 	return n
 }
+
+// reserve keeps the numbers that an earlier server gave from being given again.
+func (t *numbers) reserve(c rememberedCatalog) {
+	t.last, t.next = max(t.last, c.number), max(t.next, c.base+c.rows)
+}
+
+// recall enters a catalog with the numbers that it had.
+func (t *numbers) recall(n *numbered) { t.all[n.number], t.opened[n.opened] = n, n }
 
 // byID finds the catalog and row of a file's id.
 func (t *numbers) byID(id uint64) (n *numbered, row int64, ok bool) {

@@ -114,6 +114,9 @@ func (w logWriter) Write(line []byte) (int, error) {
 // it is gone or the descriptor fails. It takes fuseFD over and returns once the kernel's first request is answered.
 func (fs *FS) Serve(fuseFD int) error {
 	fs.noCapabilities = !rootMapped()
+	if fs.init != nil {
+		return fs.resume(fuseFD)
+	}
 	return fs.start("/dev/fd/"+strconv.Itoa(fuseFD), fs.options())
 }
 
@@ -136,12 +139,17 @@ func (fs *FS) start(where string, options *fuse.MountOptions) error {
 	if err != nil {
 		return err
 	}
+	fs.noteInit(server)
+	fs.run(server)
+	return nil
+}
+
+func (fs *FS) run(server *fuse.Server) {
 	fs.server.Store(server)
 	go func() {
 		server.Serve()
 		close(fs.gone)
 	}()
-	return nil
 }
 
 // Wait returns when the mount is gone.

@@ -40,7 +40,7 @@ func (fs *FS) tree(root repo.Node, at string) (*tree, error) {
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	return &tree{cat: cat, root: root, at: at, elders: fs.lineages.add(at, cat)}, nil
+	return &tree{cat: cat, root: root, at: at, elders: fs.lineages.add(at, cat, fs.memory)}, nil
 }
 
 // hash is the path hash under which the catalog knows the path.
@@ -172,7 +172,7 @@ type lineages struct {
 const maxElders = 4
 
 // add notes that cat is now at path, and answers the earlier ones whose ids the kernel may know.
-func (l *lineages) add(path string, cat *numbered) (elders []*numbered) {
+func (l *lineages) add(path string, cat *numbered, note *notebook) (elders []*numbered) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var alive []*numbered
@@ -189,6 +189,7 @@ func (l *lineages) add(path string, cat *numbered) (elders []*numbered) {
 	}
 	if !present {
 		alive = append(alive, cat)
+		note.note(noteLineage, []uint64{cat.number}, path)
 	}
 	if l.at == nil {
 		l.at = make(map[string][]*numbered)

@@ -168,7 +168,7 @@ func newContent(st *state, id uint64, n *node) (*content, error) {
 	where := repo.Node{Catalog: n.cat.Catalog, CatalogHash: n.cat.hash, Entry: n.entry}
 	if n.entry.Flags&catalog.External != 0 { // only external data is named by its path, which takes a walk up the tree
 		var err error
-		if where, err = st.rev.NodeAt(uint32(n.cat.number), n.entry.Row); err != nil {
+		if where, err = st.rev.NodeAt(n.cat.opened, n.entry.Row); err != nil {
 			return nil, err
 		}
 	}

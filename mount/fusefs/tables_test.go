@@ -26,9 +26,9 @@ func statusOf(e syscall.Errno) fuse.Status { return fuse.Status(e) }
 
 func TestIDs(t *testing.T) {
 	table := newNumbers()
-	a := table.add(&numbered{number: 1, rows: 100})
-	b := table.add(&numbered{number: 2, rows: 10})
-	if again := table.add(&numbered{number: 1, rows: 7}); again != a {
+	a := table.add(&numbered{opened: 7, rows: 100})
+	b := table.add(&numbered{opened: 9, rows: 10})
+	if again := table.add(&numbered{opened: 7, rows: 7}); again != a {
 		t.Error("the same catalog was numbered again")
 	}
 	seen := map[uint64]string{}

@@ -19,14 +19,18 @@ func (fs *FS) Update(ctx context.Context) error {
 	defer fs.updating.Unlock()
 	was := fs.state.Load()
 	is := was
-	if head := fs.repo.Head(); head.Root().CatalogHash != was.rev.Root().CatalogHash {
+	if head := fs.repo.Head(); head.Root().CatalogHash != was.root.holder.cat.hash {
 		var err error
 		if is, err = fs.newState(head, was.generation+1); err != nil {
 			return err
 		}
 		fs.state.Store(is)
 	}
-	return fs.notify(ctx, was, is)
+	err := fs.notify(ctx, was, is)
+	if err == nil && was != is {
+		fs.memory.note(noteRoot, nil, is.root.holder.cat.hash.String())
+	}
+	return err
 }
 
 // notify tells the kernel what differs between two revisions in the directories it knows.
@@ -54,7 +58,7 @@ func (fs *FS) notify(ctx context.Context, was, is *state) error {
 		}
 		settle(from, d)
 	}
-	if old, now := was.rev.Root().Entry, is.rev.Root().Entry; !sameEntry(&old, &now) {
+	if old, now := was.root.holder.cat.Root(), is.root.holder.cat.Root(); !sameEntry(&old, &now) {
 		fs.tell(fs.dirs.get(fuse.FUSE_ROOT_ID), nil) // every other directory's attributes are its parent's to tell of
 	}
 	var same *dir // everything below it has the same catalog in both revisions

@@ -120,7 +120,7 @@ func reply(value, dest []byte) (uint32, fuse.Status) {
 func (fs *FS) repoNode(ctx context.Context, id uint64) (*repo.Revision, repo.Node, error) {
 	st := fs.state.Load()
 	if cat, row, ok := fs.numbers.byID(id); ok {
-		n, err := st.rev.NodeAt(uint32(cat.number), row)
+		n, err := st.rev.NodeAt(cat.opened, row)
 		return st.rev, n, unavailable(err)
 	}
 	n, err := fs.node(ctx, st, id)

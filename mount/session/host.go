@@ -47,7 +47,7 @@ func Mount(ctx context.Context, cfg HostConfig, ready func()) error {
 	if m.caches, err = openCaches(cfg.Settings, cfg.Log); err != nil {
 		return err
 	}
-	if m.served, err = openServed(ctx, settings, m.caches, cfg.Log); err != nil {
+	if m.served, err = openServed(ctx, settings, m.caches, nil, cfg.Log); err != nil {
 		return err
 	}
 	defer m.served.close()

@@ -123,7 +123,7 @@ func (s *server) processes() []int {
 	var inside []int
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == os.Getpid() {
+		if err != nil || pid == os.Getpid() || pid == s.parent {
 			continue
 		}
 		if s.inside(filepath.Join("/proc", e.Name(), "ns/user")) {

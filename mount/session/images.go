@@ -114,7 +114,7 @@ func openTree(ctx context.Context, settings *config.Config, c caches, fqrn strin
 	if err != nil {
 		return nil, 0, nil, err
 	}
-	v, err := openServed(ctx, s, c, log)
+	v, err := openServed(ctx, s, c, nil, log)
 	if err != nil {
 		return nil, 0, nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 	"github.com/flatrun/flatrun/mount/config"
 	"github.com/flatrun/flatrun/mount/enter"
 	"github.com/flatrun/flatrun/mount/fusefs"
+	"github.com/flatrun/flatrun/mount/session/keep"
 )
 
 // repositories are those a session has mounted, by name.
@@ -23,6 +25,7 @@ type repositories struct {
 	settings *config.Config
 	caches   caches
 	tree     *tree
+	keeper   *keep.Keeper // nil for none
 	log      *slog.Logger
 	errors   *journal
 
@@ -90,27 +93,33 @@ func (r *repositories) get(ctx context.Context, settings *config.Repository) (*s
 
 func (r *repositories) mount(ctx context.Context, settings *config.Repository) (*served, error) {
 	began := time.Now()
-	v, err := openServed(ctx, settings, r.caches, r.log)
+	notes, err := r.notes(settings.FQRN)
+	if err != nil {
+		return nil, err
+	}
+	v, err := openServed(ctx, settings, r.caches, notes, r.log)
 	if err != nil {
 		return nil, err
 	}
 	if r.tree == nil { // nobody looks, see Prefetch
 		return v, nil
 	}
-	if err := r.show(v); err != nil {
+	if err := r.show(v, notes); err != nil {
 		v.close()
 		return nil, fmt.Errorf("repository %s: %w", settings.FQRN, err)
 	}
-	v.follow(func(err error) {
-		r.errors.add(err)
-		r.log.Warn("refresh", "error", err)
-	})
+	v.follow(r.report)
 	r.log.Info("mounted", "repository", settings.FQRN, "revision", v.repo.Head().Manifest().Revision, "took", time.Since(began))
 	return v, nil
 }
 
+func (r *repositories) report(err error) {
+	r.errors.add(err)
+	r.log.Warn("refresh", "error", err)
+}
+
 // show serves the file system and hangs it into the tree.
-func (r *repositories) show(v *served) error {
+func (r *repositories) show(v *served, notes *os.File) error {
 	dev, mount, err := fusefs.MountDirect(v.settings.FQRN)
 	if err != nil {
 		return err
@@ -121,6 +130,9 @@ func (r *repositories) show(v *served) error {
 		return err
 	}
 	v.path, err = r.tree.attach(mount, v.settings.FQRN)
+	if err == nil {
+		err = r.keep(v, dev, notes)
+	}
 	return err
 }
 
@@ -141,6 +153,7 @@ func (r *repositories) unmount(fqrn string) error {
 	go func() {
 		<-s.served.fs.Gone()
 		s.served.close()
+		r.drop(fqrn)
 	}()
 	return err
 }

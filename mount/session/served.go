@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,10 @@ import (
 	"github.com/flatrun/flatrun/mount/repo"
 )
 
+// requestDeadlines is how many times the deadline of a fetch a request of the kernel may take. A fetch ends by its own
+// deadline when no byte comes, with an error that names host and proxy; this bounds large objects that trickle.
+const requestDeadlines = 10
+
 // served is one repository: fetched, verified, shown as a file system. A session has several, flatrun mount has one.
 type served struct {
 	settings *config.Repository
@@ -34,10 +39,11 @@ type served struct {
 	checked time.Time
 }
 
-// openServed goes the chain of trust to the root catalog. The error names the repository and what is wrong with it.
-func openServed(ctx context.Context, settings *config.Repository, c caches, log *slog.Logger) (*served, error) {
+// openServed goes the chain of trust to the root catalog. The error names the repository and what is wrong with it. What
+// the kernel is told is noted in notes, nil for a mount that nobody takes over.
+func openServed(ctx context.Context, settings *config.Repository, c caches, notes *os.File, log *slog.Logger) (*served, error) {
 	v := &served{settings: settings, log: log.With("repository", settings.FQRN), checked: time.Now()}
-	if err := v.open(ctx, c); err != nil {
+	if err := v.open(ctx, c, notes); err != nil {
 		if prefix := "repository " + settings.FQRN; !strings.HasPrefix(err.Error(), prefix) { // as package repo says itself
 			err = fmt.Errorf("%s: %w", prefix, err)
 		}
@@ -46,7 +52,7 @@ func openServed(ctx context.Context, settings *config.Repository, c caches, log 
 	return v, nil
 }
 
-func (v *served) open(ctx context.Context, c caches) error {
+func (v *served) open(ctx context.Context, c caches, notes *os.File) error {
 	keys, err := repo.LoadKeys(v.settings.PublicKeys...)
 	if err != nil {
 		return err
@@ -75,7 +81,7 @@ func (v *served) open(ctx context.Context, c caches) error {
 	v.lookAhead(c, c.ahead)
 	v.fs, err = fusefs.New(fusefs.Config{
 		Repo: v.repo, Store: v.store, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Log: v.log,
-		Usage: c.usage, OnRead: v.reading,
+		Usage: c.usage, OnRead: v.reading, Timeout: requestDeadlines * cmp.Or(v.settings.Network.Deadline, time.Minute), Memory: notes,
 	})
 	if err != nil {
 		v.ahead.Close()

@@ -35,6 +35,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/flatrun/flatrun/mount/config"
+	"github.com/flatrun/flatrun/mount/session/keep"
 )
 
 // DefaultIdle is how long a session outlives its last user where the configuration does not say.
@@ -45,6 +46,11 @@ type Config struct {
 	Dir      string         // its directory, made and locked by the one who starts it (enter.Start)
 	Settings *config.Config // repositories, cache, idle time
 	Log      *slog.Logger   // nil discards
+
+	// Keeper holds what the session's mounts and clients hang on when this process is killed, nil for none. Kept is what
+	// it holds from a process before this one, by name.
+	Keeper *keep.Keeper
+	Kept   map[string][]*os.File
 }
 
 // server is a running session.
@@ -56,6 +62,7 @@ type server struct {
 	tree     *tree
 	userNS   *os.File
 	nsInode  uint64
+	parent   int // process of the keeper, 0 for none
 	listener *net.UnixListener
 	repos    *repositories
 	settings *config.Config
@@ -95,6 +102,9 @@ func newServer(cfg Config) (*server, error) {
 		dir: cfg.Dir, idle: cfg.Settings.Session.Idle, log: log, started: time.Now(), settings: cfg.Settings,
 		changed: make(chan struct{}, 1), quit: make(chan struct{}),
 	}
+	if cfg.Keeper != nil {
+		s.parent = os.Getppid()
+	}
 	if s.idle <= 0 {
 		s.idle = DefaultIdle
 	}
@@ -105,14 +115,19 @@ func newServer(cfg Config) (*server, error) {
 	if s.home, err = os.Open(s.dir); err != nil {
 		return nil, fmt.Errorf("open the session's directory: %w", err)
 	}
-	if s.tree, err = newTree(filepath.Join(s.dir, "cvmfs")); err != nil {
+	if s.tree, err = newTree(filepath.Join(s.dir, "cvmfs"), len(cfg.Kept) > 0); err != nil {
 		return nil, err
 	}
 	if s.repos, err = openRepositories(cfg.Settings, s.tree, log, &s.errors); err != nil {
 		s.tree.close()
 		return nil, err
 	}
-	s.listener, err = listen(s.dir)
+	s.repos.keeper = cfg.Keeper
+	if len(cfg.Kept) > 0 {
+		s.repos.resume(cfg.Kept)
+		s.errors.add(errors.New("the session's server was killed, and goes on"))
+	}
+	s.listener, err = takeListener(s.dir, cfg)
 	if err == nil {
 		s.socket, err = os.Lstat(filepath.Join(s.dir, "socket"))
 	}

@@ -120,28 +120,6 @@ func TestConcurrentFirstStarts(t *testing.T) {
 	}
 }
 
-func TestKilledSession(t *testing.T) {
-	needFUSE(t)
-	_, _, repos := serve(t)
-	w := newWorld(t, repos, "")
-	first := w.mustFind("debian:12")
-	p, err := os.FindProcess(first.Session)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	waitGone(t, first.Session)
-	if !exists(w.dir + "/socket") {
-		t.Error("a killed session removed its socket")
-	}
-	second := w.mustFind("debian:12", "bin/sh")
-	if second.Session == first.Session || second.Content != "#!" {
-		t.Errorf("after the kill: %+v", second)
-	}
-}
-
 // What a session left in its directory, or somebody put there, must not keep the next one from starting.
 func TestLeftovers(t *testing.T) {
 	needFUSE(t)

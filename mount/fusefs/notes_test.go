@@ -1,0 +1,112 @@
+package fusefs
+
+import (
+	"os"
+	"reflect"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func newNotes(t testing.TB) *os.File {
+	fd, err := unix.MemfdCreate("notes", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Skip(err)
+	}
+	f := os.NewFile(uintptr(fd), "notes")
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func TestNotes(t *testing.T) {
+	f := newNotes(t)
+	m, r, err := openMemory(f)
+	if err != nil || r.init != nil || len(r.dirs) > 0 {
+		t.Fatalf("an empty file says %+v, %v", r, err)
+	}
+	m.note(noteRoot, nil, "aa")
+	m.note(noteInit, nil, "\x00init")
+	m.note(noteCatalog, []uint64{1, 256, 1 << 40}, "aa", "")
+	m.note(noteLineage, []uint64{1}, "/a")
+	m.note(noteDir, []uint64{1, 300}, "/a\nb")
+	m.note(noteDir, []uint64{2, 301}, "/c")
+	m.note(noteForgot, []uint64{1})
+	m.note(noteRoot, nil, "bb")
+	want := &remembered{
+		init: []byte("\x00init"), root: "bb", catalogs: []rememberedCatalog{{1, 256, 1 << 40, "aa", ""}},
+		lineages: []rememberedPlace{{1, "/a"}}, dirs: map[uint64]rememberedDir{2: {301, "/c"}}, serial: 2, end: m.size,
+	}
+	again, got, err := openMemory(f)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Fatalf("got %+v, %v; want %+v", got, err, want)
+	}
+	// What was cut short by the end of a server is written over by the next one.
+	if err := f.Truncate(m.size - 1); err != nil {
+		t.Fatal(err)
+	}
+	if again, got, err = openMemory(f); err != nil || got.root != "aa" {
+		t.Fatalf("cut short: %+v, %v", got, err)
+	}
+	again.note(noteRoot, nil, "cc")
+	if _, got, err = openMemory(f); err != nil || got.root != "cc" {
+		t.Fatalf("gone on: %+v, %v", got, err)
+	}
+}
+
+func TestNotesWithoutRoom(t *testing.T) {
+	f := newNotes(t)
+	m, _, err := openMemory(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.note(noteInit, nil, "init")
+	readOnly, err := os.Open("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer readOnly.Close()
+	m.file = readOnly
+	m.note(noteRoot, nil, "aa")
+	m.file = f
+	m.note(noteRoot, nil, "bb")
+	if m.err == nil || m.size != int64(len("I\x04init")) {
+		t.Errorf("after a note that could not be written: %v, %d bytes", m.err, m.size)
+	}
+	var none *notebook
+	none.note(noteRoot, nil, "aa")
+}
+
+func TestDirsRecalled(t *testing.T) {
+	table := newDirs()
+	table.recall(&remembered{serial: 9, dirs: map[uint64]rememberedDir{4: {300, "/a"}}})
+	d := table.find("/a")
+	if d == nil || d.id != dirBit|4 || d.inode != 300 || !d.entered.Load() {
+		t.Fatalf("recalled as %+v", d)
+	}
+	table.forget(d.id, 3)
+	if table.find("/a") != d || table.ref("/a", 1) != d {
+		t.Error("forgotten although the kernel may have been told of it more often")
+	}
+	if next := table.ref("/b", 301); next.id != dirBit|10 {
+		t.Errorf("the next id is %#x", next.id)
+	}
+}
+
+func FuzzNotes(f *testing.F) {
+	f.Add([]byte("R\x02aaI\x04initC\x01\x80\x02\x05\x02aa\x00L\x01\x02/aD\x01\x05\x02/aF\x01"))
+	f.Add([]byte("D\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := parseNotes(b)
+		if err != nil {
+			return
+		}
+		if r.end < 0 || r.end > int64(len(b)) {
+			t.Fatalf("the notes end at %d of %d", r.end, len(b))
+		}
+		again, err := parseNotes(b[:r.end])
+		if err != nil || !reflect.DeepEqual(again, r) {
+			t.Fatalf("%+v, %v, want %+v", again, err, r)
+		}
+	})
+}

@@ -1,0 +1,147 @@
+package fusefs
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"unsafe"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/flatrun/flatrun/mount/cas"
+	"github.com/flatrun/flatrun/mount/repo"
+)
+
+// openMemory reads what is in the file and goes on writing behind it.
+func openMemory(file *os.File) (*notebook, *remembered, error) {
+	st, err := file.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	b := make([]byte, st.Size())
+	if _, err := file.ReadAt(b, 0); err != nil && len(b) > 0 {
+		return nil, nil, err
+	}
+	r, err := parseNotes(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &notebook{file: file, size: r.end}, r, nil
+}
+
+// recall fills the tables with what the kernel was told by a server before this one, and answers the state that its tables
+// are up to.
+func (fs *FS) recall(ctx context.Context, r *remembered) (*state, error) {
+	head := fs.repo.Head()
+	for _, c := range r.catalogs {
+		if err := fs.recallCatalog(ctx, head, c); err != nil {
+			return nil, err
+		}
+	}
+	for _, l := range r.lineages {
+		if n := fs.numbers.all[l.number]; n != nil {
+			fs.lineages.add(l.at, n, nil)
+		}
+	}
+	fs.dirs.recall(r)
+	for _, n := range fs.numbers.all {
+		if n.hash.String() != r.root {
+			continue
+		}
+		e := n.Root()
+		t := &tree{cat: n, root: repo.Node{Catalog: n.Catalog, CatalogHash: n.hash, Number: n.opened, Entry: e, Ident: e.Row}}
+		t.elders = fs.lineages.add("", n, fs.memory)
+		return &state{rev: head, generation: 1, root: &place{generation: 1, holder: t, row: e.Row, xattrs: e.HasXattrs, inside: t}}, nil
+	}
+	return nil, fmt.Errorf("%w: root catalog %q is not among them", errNotes, r.root)
+}
+
+// recallCatalog opens a catalog again. One that is neither cached nor to be fetched now keeps its numbers from being given
+// again, and its files answer ESTALE.
+func (fs *FS) recallCatalog(ctx context.Context, head *repo.Revision, c rememberedCatalog) error {
+	h, err := cas.ParseHash(c.hash)
+	if err != nil || c.number == 0 || c.number > maxNumber {
+		return fmt.Errorf("%w: catalog %d %q", errNotes, c.number, c.hash)
+	}
+	fs.numbers.reserve(c)
+	cat, err := head.Catalog(ctx, h, -1, c.prefix)
+	if err != nil {
+		fs.log.Warn("files of a catalog are lost to those who have them open", "catalog", c.hash, "error", err)
+		return nil
+	}
+	n := &numbered{Catalog: cat, hash: h, number: c.number, opened: fs.openedAs(h), base: c.base, rows: c.rows}
+	n.known.Store(1) // how many of its ids the kernel knows was not noted: never none
+	fs.numbers.recall(n)
+	return nil
+}
+
+// openedAs is the number by which the repository knows the catalog.
+func (fs *FS) openedAs(h cas.Hash) uint32 {
+	for n := uint32(fs.repo.Catalogs()); n > 0; n-- {
+		if _, hash, ok := fs.repo.Numbered(n); ok && hash == h {
+			return n
+		}
+	}
+	return 0
+}
+
+// recall enters the directories that the kernel knows. It may know what is in each.
+func (t *dirs) recall(r *remembered) {
+	t.serial = r.serial
+	for serial, known := range r.dirs {
+		d := &dir{id: dirBit | serial, inode: known.inode, path: known.path, recalled: true}
+		d.entered.Store(true)
+		t.byID[d.id], t.byPath[d.path] = d, d
+	}
+	t.byID[fuse.FUSE_ROOT_ID].entered.Store(true)
+}
+
+// Resumable tells whether another server can go on with the mount when this one dies: it takes a kernel (6.9) that sends the
+// requests again which were read and not answered. On an older one those would wait for good.
+func (fs *FS) Resumable() bool {
+	server := fs.server.Load()
+	return fs.memory != nil && server != nil && server.KernelSettings().Flags64()&fuse.CAP_HAS_RESEND != 0
+}
+
+// noteInit notes the kernel's INIT request, which it sends once in the life of a mount.
+func (fs *FS) noteInit(server *fuse.Server) {
+	if fs.memory == nil {
+		return
+	}
+	in := server.KernelSettings()
+	b := unsafe.Slice((*byte)(unsafe.Pointer(in)), unsafe.Sizeof(*in))
+	fs.memory.note(noteInit, nil, string(b[:min(int(in.Length), len(b))]))
+}
+
+// resume goes on with a mount whose server died. The library begins with the kernel's INIT request, and gets the noted one
+// from a socket, which then is replaced by the device under the same number.
+func (fs *FS) resume(fuseFD int) error {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("resume: %w", err)
+	}
+	defer unix.Close(pair[1])
+	if _, err := unix.Write(pair[1], fs.init); err != nil {
+		unix.Close(pair[0])
+		return fmt.Errorf("resume: %w", err)
+	}
+	server, err := fuse.NewServer(fs, "/dev/fd/"+strconv.Itoa(pair[0]), fs.options())
+	if err != nil {
+		return fmt.Errorf("resume: %w", err) // the library has closed the socket
+	}
+	if err := unix.Dup3(fuseFD, pair[0], unix.O_CLOEXEC); err != nil {
+		return fmt.Errorf("resume: %w", err)
+	}
+	// FUSE_NOTIFY_RESEND, in the header of an answer to no request.
+	header := fuse.OutHeader{Length: uint32(unsafe.Sizeof(fuse.OutHeader{})), Status: -fuse.NOTIFY_RESEND}
+	b := slices.Clone(unsafe.Slice((*byte)(unsafe.Pointer(&header)), header.Length))
+	if _, err := unix.Write(fuseFD, b); err != nil {
+		fs.log.Warn("requests that the server before had taken may not be answered", "error", err)
+	}
+	unix.Close(fuseFD)
+	fs.run(server)
+	return nil
+}

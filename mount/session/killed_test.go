@@ -1,0 +1,230 @@
+package session_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/flatrun/flatrun/mount/enter"
+	"github.com/flatrun/flatrun/mount/repotest"
+)
+
+// server is the process that serves now.
+func (w *world) server() int {
+	w.t.Helper()
+	pid := 0
+	eventually(w.t, "the session answers", func() bool {
+		s, err := enter.Dial(w.dir)
+		if err != nil {
+			return false
+		}
+		defer s.Close()
+		status, err := s.Status()
+		pid = status.PID
+		return err == nil
+	})
+	return pid
+}
+
+// parentOf is the process that started pid.
+func parentOf(t *testing.T, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	return atoi(t, strings.Fields(rest)[1])
+}
+
+// killed kills the server and waits for the next one.
+func (w *world) killed() {
+	w.t.Helper()
+	pid := w.server()
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		w.t.Fatal(err)
+	}
+	waitGone(w.t, pid)
+	if next := w.server(); next == pid {
+		w.t.Fatal("the server that was killed answers")
+	}
+}
+
+// inside is a shell that runs in the image.
+type inside struct {
+	t   *testing.T
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+	log string
+}
+
+func (w *world) inside(image string) *inside {
+	w.t.Helper()
+	cmd := w.client("shell", image, `cd "$IMAGE"; exec sh`)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { in.Close(); cmd.Process.Kill(); cmd.Wait() })
+	i := &inside{w.t, cmd, in, bufio.NewReader(out), filepath.Join(w.t.TempDir(), "log")}
+	if got := i.do("echo ready"); got != "ready" {
+		w.t.Fatalf("the container says %q", got)
+	}
+	return i
+}
+
+// do runs a command and answers its last line.
+func (i *inside) do(command string) string {
+	i.t.Helper()
+	if _, err := fmt.Fprintf(i.in, "{ %s; } >%s 2>&1; tail -n 1 %[2]s; echo\n", command, i.log); err != nil {
+		i.t.Fatal(err)
+	}
+	line := make(chan string, 1)
+	go func() {
+		var text string
+		var err error
+		for strings.TrimSpace(text) == "" && err == nil { // what the last one left
+			text, err = i.out.ReadString('\n')
+		}
+		if err != nil {
+			text = err.Error()
+		}
+		line <- strings.TrimSpace(text)
+	}()
+	select {
+	case text := <-line:
+		return text
+	case <-time.After(patience):
+		i.t.Fatalf("no answer within %s to %s", patience, command)
+		return ""
+	}
+}
+
+// A container outlives its session's server: open files, directories, what it has seen and what it has not.
+func TestServerKilled(t *testing.T) {
+	needFUSE(t)
+	repo, _, repos := serve(t)
+	w := newWorld(t, repos, "")
+	c := w.inside("registry.example.org/library/tool:1.0")
+	if got := c.do("exec 3<big; head -c 16 <&3; echo; cat etc/motd"); got != "hello" {
+		t.Fatalf("before: %q", got)
+	}
+	if !w.resumable() {
+		t.Skip("this kernel does not send requests again")
+	}
+	for round := range 3 {
+		w.killed()
+		if got := c.do("pwd -P; ls; cat etc/motd"); got != "hello" {
+			t.Fatalf("round %d: %q", round, got)
+		}
+		if got := c.do("cat <&3 | wc -c; exec 3<big; head -c 16 <&3"); !strings.HasPrefix(got, "0123456789abcdef") {
+			t.Fatalf("round %d: the open file reads %q", round, got)
+		}
+	}
+	// A new revision while nobody serves.
+	repo.Publish(t, repotest.Rev{Tree: append(imageTree(), repotest.File{Path: "/.flat/" + flatID[:2] + "/" + flatID + "/new", Content: "new\n"})})
+	if got := c.do("cat new"); !strings.Contains(got, "No such file") {
+		t.Fatalf("before it is published: %q", got)
+	}
+	w.killed()
+	eventually(t, "the new revision shows", func() bool { return c.do("cat new") == "new" })
+	if got := c.do("cat etc/motd"); got != "hello" {
+		t.Fatalf("after the new revision: %q", got)
+	}
+}
+
+// resumable tells whether the kernel sends requests again: from 6.9 on.
+func (w *world) resumable() bool {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	var major, minor int
+	fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
+	return major > 6 || major == 6 && minor >= 9
+}
+
+// Whenever the server is killed, those who wait for it get their answer from the next one.
+func TestServerKilledAnytime(t *testing.T) {
+	needFUSE(t)
+	_, _, repos := serve(t)
+	w := newWorld(t, repos, "")
+	c := w.inside("registry.example.org/library/tool:1.0")
+	if !w.resumable() {
+		t.Skip("this kernel does not send requests again")
+	}
+	for round := range 5 { // the parent gives up at the sixth death in a minute
+		pid := w.server()
+		delay := time.Duration(rand.IntN(20)) * time.Millisecond
+		go func() {
+			time.Sleep(delay) // a random moment is what is tested
+			unix.Kill(pid, unix.SIGKILL)
+		}()
+		// Drops what the kernel holds, so that each round asks.
+		if got := c.do("for i in 1 2 3; do find . >/dev/null; cat big etc/motd | wc -c; done"); got != strconv.Itoa(1<<18+6) {
+			t.Fatalf("round %d, killed after %s: %q", round, delay, got)
+		}
+		waitGone(t, pid)
+	}
+}
+
+// A parent and server that are both killed leave a container with errors, not waiting, and the next start finds its way.
+func TestSessionKilled(t *testing.T) {
+	needFUSE(t)
+	_, _, repos := serve(t)
+	w := newWorld(t, repos, "")
+	c := w.inside("registry.example.org/library/tool:1.0")
+	server := w.server()
+	parent := parentOf(t, server)
+	for _, pid := range []int{parent, server} {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitGone(t, server)
+	if !exists(w.dir + "/socket") {
+		t.Error("a killed session removed its socket")
+	}
+	if got := c.do("cat big"); !strings.Contains(got, "not connected") {
+		t.Errorf("a container of a killed session reads %q", got)
+	}
+	second := w.mustFind("debian:12", "bin/sh")
+	if second.Session == server || second.Content != "#!" {
+		t.Errorf("after the kill: %+v", second)
+	}
+}
+
+// The parent holds little and goes with the server.
+func TestParentEnds(t *testing.T) {
+	needFUSE(t)
+	_, _, repos := serve(t)
+	w := newWorld(t, repos, "")
+	w.mustFind("debian:12")
+	server := w.server()
+	parent := parentOf(t, server)
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", parent))
+	if err != nil || len(fds) > 16 {
+		t.Errorf("the parent has %d descriptors, %v", len(fds), err)
+	}
+	w.end()
+	waitGone(t, parent)
+}
