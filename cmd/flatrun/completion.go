@@ -23,7 +23,10 @@ func completionScripts() map[string]string {
 	return map[string]string{"bash": `_flatrun() {
     local IFS=$' \t' line=${COMP_LINE:0:COMP_POINT} words word shown
     read -ra words <<<"$line"
-    case $line in *[[:blank:]]) words+=("") ;; esac
+    case $line in
+    "") words=("${COMP_WORDS[@]:0:COMP_CWORD+1}") ;;
+    *[[:blank:]]) words+=("") ;;
+    esac
     word=${words[${#words[@]}-1]}
     shown=
     case $COMP_WORDBREAKS in *:*) case $word in *:*) shown=${word%%"${word##*:}"} ;; esac ;; esac

@@ -89,3 +89,24 @@ func TestOperandsAreKnown(t *testing.T) {
 	}
 	look(verbs())
 }
+
+// TestCompletionInZsh calls the function with what zsh gives it.
+func TestCompletionInZsh(t *testing.T) {
+	if _, err := exec.LookPath("zsh"); err != nil {
+		return
+	}
+	bin := t.TempDir()
+	write(t, filepath.Join(bin, "flatrun"), "#!/bin/sh\nfor w; do echo \"<$w>\"; done\n")
+	if err := os.Chmod(filepath.Join(bin, "flatrun"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(t.TempDir(), "script")
+	write(t, script, strings.ReplaceAll(completionScripts()["zsh"], "{}", "flatrun"))
+	cmd := exec.Command("zsh", "-fc", "compdef() { : }; compadd() { print -rl -- ${(P)2} }; _files() { print files }; source "+script+"; words=(flatrun exec --pid reg:1 ''); CURRENT=4; _flatrun; CURRENT=5; _flatrun")
+	cmd.Env = []string{"PATH=" + bin + ":/usr/bin:/bin", "HOME=" + t.TempDir()}
+	out, err := cmd.CombinedOutput()
+	want := "<complete>\n<-->\n<exec>\n<--pid>\n<reg:1>\n<complete>\n<-->\n<exec>\n<--pid>\n<reg:1>\n<>\n"
+	if err != nil || string(out) != want {
+		t.Errorf("%v: %s, want %s", err, out, want)
+	}
+}
