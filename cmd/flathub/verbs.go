@@ -27,6 +27,7 @@ func verbs() []verb {
 		thinVerb(),
 		publishVerb(),
 		removeVerb(),
+		profileVerb(),
 		tagVerb(),
 		rollbackVerb(),
 		gcVerb(),

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
+	"slices"
 	"time"
 
 	"github.com/flatrun/flatrun/mount/cas"
+	"github.com/flatrun/flatrun/mount/catalog"
 	"github.com/flatrun/flatrun/mount/repo"
 )
 
@@ -37,9 +40,7 @@ func (p *Prefetcher) replayKept(root string) bool {
 	}
 	profile, err := p.cfg.Profiles.Load(image)
 	if err == nil {
-		p.mu.Lock()
-		p.known = append(p.known, root)
-		p.mu.Unlock()
+		p.Known(root)
 		p.Replay(profile)
 		return true
 	}
@@ -50,11 +51,19 @@ func (p *Prefetcher) replayKept(root string) bool {
 	return false
 }
 
+// Known tells that all an image's start needs is brought by other means: nothing is guessed for it, until Image is called.
+func (p *Prefetcher) Known(root string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.known = append(p.known, root)
+}
+
 // begun notes that the image is started, and tells whether it was before.
 func (p *Prefetcher) begun(root string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	again := p.started[root]
+	p.known = slices.DeleteFunc(p.known, func(r string) bool { return r == root && !again })
 	p.started[root] = true
 	return again
 }
@@ -62,11 +71,21 @@ func (p *Prefetcher) begun(root string) bool {
 // Identify names the image with its root at that path by what it holds: the catalog that describes its root, and where in it
 // that is. The same image in a later revision has the same name.
 func Identify(ctx context.Context, rev *repo.Revision, root string) (cas.Hash, error) {
-	n, err := rev.Lookup(ctx, root)
+	root = catalog.Clean(root)
+	n, err := rev.Lookup(ctx, catalog.Parent(root))
+	if root != "" && err == nil { // the parent's catalog tells, which is here before the image's own
+		n, err = rev.Child(ctx, n, path.Base(root))
+	}
 	if err != nil {
 		return cas.Hash{}, err
 	}
-	return cas.Sum(cas.SHA1, fmt.Append(nil, n.CatalogHash, n.CatalogPath())), nil
+	hash, at := n.CatalogHash, n.CatalogPath()
+	if nested, found, err := n.Catalog.NestedAt(at); err != nil {
+		return cas.Hash{}, err
+	} else if found && n.Entry.Flags&(catalog.NestedMount|catalog.BindMount) != 0 {
+		hash = nested.Hash
+	}
+	return cas.Sum(cas.SHA1, fmt.Append(nil, hash, at)), nil
 }
 
 // keep records a start and writes its profile in the end.

@@ -1,10 +1,12 @@
 package session
 
 import (
+	"context"
 	"path/filepath"
 
-	"github.com/flatrun/flatrun/mount/config"
+	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/fusefs"
+	"github.com/flatrun/flatrun/mount/pack"
 	"github.com/flatrun/flatrun/mount/prefetch"
 )
 
@@ -14,15 +16,67 @@ func profiles(cacheDir string) prefetch.Profiles {
 }
 
 // lookAhead makes what fetches objects before they are asked for.
-func (v *served) lookAhead(c caches, allowed config.Prefetch) {
+func (v *served) lookAhead(c caches) {
 	cfg := prefetch.Config{
-		Store: v.store, Has: v.store.Has, Revision: v.repo.Head,
-		NoReadAhead: !allowed.Readahead, NoLibraries: !allowed.Libraries, NoSiblings: !allowed.Siblings, Log: v.log,
+		Store: v.store, Has: v.has, Revision: v.repo.Head,
+		NoReadAhead: !c.ahead.Readahead, NoLibraries: !c.ahead.Libraries, NoSiblings: !c.ahead.Siblings, Log: v.log,
 	}
-	if allowed.Profiles {
+	if c.ahead.Profiles {
 		cfg.Profiles = profiles(c.main.Dir())
 	}
 	v.ahead = prefetch.New(cfg)
+}
+
+func (v *served) has(o cas.Object) bool { return v.store.Has(o) || v.packs.Has(o) }
+
+// openPacks makes the store of what start-up packs bring. It is the repository's own, below the cache that all share: what
+// comes out of a pack is vouched for by the publisher, not by the names of the objects (see package pack). The files of packs
+// themselves come by another store, as this one would wait for them.
+func (v *served) openPacks(c caches) {
+	v.packFiles = &cas.Remote{Cache: c.main, Lower: c.lower.Store(), Archives: c.lower.Archives, Main: v.main, Log: v.log}
+	v.packs = pack.NewStore(pack.Config{
+		Dir: filepath.Join(c.main.Dir(), "packs", v.settings.FQRN), Limit: c.limit / packShare,
+		Fetch: v.packFiles, Has: v.packFiles.Has, Below: c.lower.Store(), Log: v.log,
+	})
+	v.usePacks = c.ahead.Profiles
+}
+
+// packShare is the part of the cache's limit that the packs of a repository may have beside it.
+const packShare = 8
+
+// approach is told of a path that may be an image's, before any catalog below it was fetched. Where the repository has a
+// pack for it, that is taken.
+func (v *served) approach(ctx context.Context, image string) {
+	if !v.usePacks || !v.first(image) {
+		return
+	}
+	taken := v.packs.Take(ctx, v.repo.Head(), image, func() { v.ahead.Image(image, "") })
+	if taken {
+		v.ahead.Known(image)
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.approached, image)
+}
+
+// start is told of an image that is about to run.
+func (v *served) start(image string) {
+	if v.first(image) {
+		v.ahead.Image(image, "")
+	}
+}
+
+// first tells whether nothing was fetched ahead for the image so far.
+func (v *served) first(image string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	again := v.approached[image]
+	if v.approached == nil {
+		v.approached = map[string]bool{}
+	}
+	v.approached[image] = true
+	return !again
 }
 
 // reading tells it of a read that has to open an object.

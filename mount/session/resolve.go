@@ -85,6 +85,7 @@ func (r *repositories) follow(ctx context.Context, fqrn, p string) (imagePlace, 
 		return at, err
 	}
 	for range maxLinks {
+		r.approach(ctx, at, p)
 		link, err := firstLink(ctx, at.view, p)
 		switch {
 		case err != nil:
@@ -108,6 +109,18 @@ func (r *repositories) follow(ctx context.Context, fqrn, p string) (imagePlace, 
 		}
 	}
 	return at, fmt.Errorf("%s leads through more than %d symbolic links", path.Join("/cvmfs", fqrn, p), maxLinks)
+}
+
+// approach fetches ahead for what may be an image. A flat image is known for one by its path alone; so its start begins
+// before the catalog is here.
+func (r *repositories) approach(ctx context.Context, at imagePlace, p string) {
+	if at.served == nil || r.tree == nil {
+		return
+	}
+	at.served.approach(ctx, p)
+	if id, ok := unpacked.ImageOf(p); ok && p == unpacked.FlatRoot(id) {
+		at.served.start(p)
+	}
 }
 
 // symlink is the first symbolic link in a path.
@@ -147,7 +160,7 @@ func (r *repositories) finish(ctx context.Context, image string, at imagePlace) 
 		return enter.Resolved{}, fmt.Errorf("image %s: %s is a file, not the directory of an image", image, at.where.Path)
 	}
 	if at.served != nil && r.tree != nil {
-		at.served.ahead.Image(at.where.InRepo, "")
+		at.served.start(at.where.InRepo)
 	}
 	config, err := imageConfig(ctx, at.view, at.where.InRepo)
 	if err != nil {

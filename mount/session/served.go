@@ -15,6 +15,7 @@ import (
 	"github.com/flatrun/flatrun/mount/enter"
 	"github.com/flatrun/flatrun/mount/fetch"
 	"github.com/flatrun/flatrun/mount/fusefs"
+	"github.com/flatrun/flatrun/mount/pack"
 	"github.com/flatrun/flatrun/mount/prefetch"
 	"github.com/flatrun/flatrun/mount/repo"
 )
@@ -25,18 +26,22 @@ const requestDeadlines = 10
 
 // served is one repository: fetched, verified, shown as a file system. A session has several, flatrun mount has one.
 type served struct {
-	settings *config.Repository
-	main     *fetch.Client
-	store    *cas.Remote
-	repo     *repo.Repository
-	fs       *fusefs.FS
-	ahead    *prefetch.Prefetcher
-	path     string // mount point, set by the one who mounts
-	log      *slog.Logger
-	stop     context.CancelFunc // ends the look-out for new revisions
+	settings  *config.Repository
+	main      *fetch.Client
+	store     *cas.Remote
+	repo      *repo.Repository
+	fs        *fusefs.FS
+	ahead     *prefetch.Prefetcher
+	packs     *pack.Store
+	packFiles *cas.Remote
+	usePacks  bool
+	path      string // mount point, set by the one who mounts
+	log       *slog.Logger
+	stop      context.CancelFunc // ends the look-out for new revisions
 
-	mu      sync.Mutex
-	checked time.Time
+	mu         sync.Mutex
+	checked    time.Time
+	approached map[string]bool // images that something was fetched ahead for
 }
 
 // openServed goes the chain of trust to the root catalog. The error names the repository and what is wrong with it. What
@@ -60,7 +65,8 @@ func (v *served) open(ctx context.Context, c caches, notes *os.File) error {
 	if v.main, err = fetch.New(fetchConfig(v.settings, v.log)); err != nil {
 		return err
 	}
-	v.store = &cas.Remote{Cache: c.main, Lower: c.lower.Store(), Archives: c.lower.Archives, Main: v.main, Log: v.log}
+	v.openPacks(c)
+	v.store = &cas.Remote{Cache: c.main, Lower: v.packs, Archives: c.lower.Archives, Main: v.main, Log: v.log}
 	if len(v.settings.ExternalServers) > 0 {
 		external, err := fetch.New(externalConfig(v.settings, v.log))
 		if err != nil {
@@ -78,7 +84,7 @@ func (v *served) open(ctx context.Context, c caches, notes *os.File) error {
 		v.repo.Close()
 		return err
 	}
-	v.lookAhead(c, c.ahead)
+	v.lookAhead(c)
 	v.fs, err = fusefs.New(fusefs.Config{
 		Repo: v.repo, Store: v.store, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Log: v.log,
 		Usage: c.usage, OnRead: v.reading, Timeout: requestDeadlines * cmp.Or(v.settings.Network.Deadline, time.Minute), Memory: notes,
@@ -157,21 +163,23 @@ func (v *served) close() {
 		v.stop()
 	}
 	v.fs.Close()
+	v.packs.Close()
 	v.ahead.Close()
 	v.repo.Close()
 	v.store.Close()
+	v.packFiles.Close()
 	v.main.Close()
 }
 
 func (v *served) status() enter.MountStatus {
-	m, net, store := v.repo.Head().Manifest(), v.main.Status(), v.store.Stats()
+	m, net, store, packs := v.repo.Head().Manifest(), v.main.Status(), v.store.Stats(), v.packFiles.Stats()
 	v.mu.Lock()
 	checked := v.checked
 	v.mu.Unlock()
 	s := enter.MountStatus{
 		FQRN: v.settings.FQRN, Mountpath: v.path, Tag: v.settings.Tag,
 		Revision: m.Revision, RootHash: m.Root.String(), Published: time.Unix(m.Timestamp, 0), TTL: v.repo.TTL(), Checked: checked,
-		Server: net.Host, Proxy: net.Proxy, Fetched: store.Objects, Bytes: store.Wire, Hits: store.Hits,
+		Server: net.Host, Proxy: net.Proxy, Fetched: store.Objects + packs.Objects, Bytes: store.Wire + packs.Wire, Hits: store.Hits,
 		Requests: v.fs.Counters(),
 	}
 	if offline, err := v.repo.Offline(); offline && err != nil {

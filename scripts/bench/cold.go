@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -22,6 +23,9 @@ const (
 // benchCold is the first start of `import numpy` on a node that has nothing: from typing the command to its output.
 func benchCold(f *fixture) error {
 	if os.Getenv("BENCH_IN_NETWORK") == "" {
+		if err := f.publishCopy(); err != nil {
+			return err
+		}
 		return inNetwork("cold")
 	}
 	w, err := newWAN(coldRoundTrip, coldMbit)
@@ -48,7 +52,51 @@ func benchCold(f *fixture) error {
 			return fmt.Errorf("%s: %w", v.name, err)
 		}
 	}
-	return nil
+	return packed(f, w)
+}
+
+// packed measures the start from a repository of flathub's that has the same image, without and with a pack.
+func packed(f *fixture, w *wan) error {
+	parent := os.Getenv("BENCH_COPY")
+	own := *f
+	own.repo, own.image = copyRepo, os.Getenv("BENCH_COPY_IMAGE")
+	own.key = filepath.Join(parent, "hub", "keys", copyRepo+".pub")
+	if err := os.Symlink(filepath.Join(parent, "srv", copyRepo), filepath.Join(f.storage, copyRepo)); err != nil {
+		return err
+	}
+	profiles := filepath.Join(f.dir, "copy-profiles")
+	if err := (coldVariant{name: "flathub's, recording", keep: profiles}).measure(&own, w); err != nil {
+		return err
+	}
+	names, err := filepath.Glob(filepath.Join(profiles, "*"))
+	if err != nil || len(names) != 1 {
+		return fmt.Errorf("want one recorded profile, have %v, %w", names, err)
+	}
+	if err := command(filepath.Join(f.bin, "flathub"), "profile", "add", copyRepo, own.image, names[0]).run(); err != nil {
+		return err
+	}
+	return (coldVariant{name: "flathub's, with a pack"}).measure(&own, w)
+}
+
+const copyRepo = "pack.example.org"
+
+// publishCopy publishes the image once more with flathub, which must be done where the repository can be mounted.
+func (f *fixture) publishCopy() error {
+	dir, err := f.native()
+	if err != nil {
+		return err
+	}
+	if err := os.Setenv("FLATHUB_CONFIG", filepath.Join(f.dir, "hub")); err != nil {
+		return err
+	}
+	hub, image := filepath.Join(f.bin, "flathub"), ".flat/ab/ab"+strings.Repeat("0", 62)
+	if err := command(hub, "init", copyRepo, "--storage", filepath.Join(f.storage, copyRepo)).run(); err != nil {
+		return err
+	}
+	if err := command(hub, "publish", copyRepo, "--from", dir, "--to", "/"+image).run(); err != nil {
+		return err
+	}
+	return errors.Join(os.Setenv("BENCH_COPY", f.dir), os.Setenv("BENCH_COPY_IMAGE", image))
 }
 
 // coldVariant is one way to start cold.

@@ -1,0 +1,360 @@
+package pack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/flatrun/flatrun/mount/cas"
+	"github.com/flatrun/flatrun/mount/prefetch"
+	"github.com/flatrun/flatrun/mount/repo"
+)
+
+// Config says where packs come from and what they fill.
+type Config struct {
+	Dir   string    // of the cache of what came out of packs of this repository, and of no other
+	Limit int64     // bytes of that cache, 0 for none
+	Fetch cas.Store // of the files of packs
+	Has   func(cas.Object) bool
+	Below cas.Store     // asked for what no pack brings; may be nil
+	Wait  time.Duration // for which a read waits for a pack at most; 0 is 20 s
+	Log   *slog.Logger  // nil discards
+}
+
+// parallel is how many parts are fetched at the same time: enough connections for slow start, few enough for the first
+// parts, which are needed first, to come first.
+const parallel = 4
+
+// Store is a cas.Store of what packs have brought. An object that one is about to bring is waited for.
+type Store struct {
+	cfg    Config
+	log    *slog.Logger
+	ctx    context.Context
+	cancel context.CancelFunc
+	takes  sync.WaitGroup
+
+	mu     sync.Mutex
+	cache  *cas.Cache // nil while no pack was taken
+	coming map[*coming]bool
+}
+
+// coming is a pack on its way.
+type coming struct {
+	listed  chan struct{} // closed when objects is set
+	over    chan struct{} // closed when no more will come
+	objects map[key]chan struct{}
+}
+
+type key struct {
+	hash        cas.Hash
+	compression cas.Compression
+}
+
+func keyOf(o cas.Object) key { return key{o.Hash, o.Compression} }
+
+// NewStore opens what earlier packs have left.
+func NewStore(cfg Config) *Store {
+	s := &Store{cfg: cfg, log: cfg.Log, coming: make(map[*coming]bool)}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.cfg.Wait <= 0 {
+		s.cfg.Wait = 20 * time.Second
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if _, err := os.Stat(cfg.Dir); err == nil {
+		s.open()
+	}
+	return s
+}
+
+// open answers the cache, which is made for the first pack.
+func (s *Store) open() *cas.Cache {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cache == nil {
+		c, err := cas.OpenCache(cas.CacheConfig{Dir: s.cfg.Dir, Limit: s.cfg.Limit, Log: s.log})
+		if err != nil {
+			s.log.Warn("packs are not used", "error", err)
+			return nil
+		}
+		s.cache = c
+	}
+	return s.cache
+}
+
+// Close ends what is on its way.
+func (s *Store) Close() {
+	s.cancel()
+	s.takes.Wait()
+}
+
+// Has tells whether a pack has brought the object.
+func (s *Store) Has(o cas.Object) bool {
+	s.mu.Lock()
+	c := s.cache
+	s.mu.Unlock()
+	return c != nil && c.Has(o)
+}
+
+// Open answers an object that a pack has brought, or is bringing.
+func (s *Store) Open(ctx context.Context, o cas.Object) (*os.File, error) {
+	if f := s.here(o); f != nil {
+		return f, nil
+	}
+	if s.wait(ctx, o) {
+		if f := s.here(o); f != nil {
+			return f, nil
+		}
+	}
+	if s.cfg.Below != nil {
+		return s.cfg.Below.Open(ctx, o)
+	}
+	return nil, fmt.Errorf("packs: object %v: %w", o, fs.ErrNotExist)
+}
+
+func (s *Store) here(o cas.Object) *os.File {
+	s.mu.Lock()
+	c := s.cache
+	s.mu.Unlock()
+	if c == nil || !c.Has(o) {
+		return nil
+	}
+	f, err := c.Open(o.Hash)
+	if err != nil {
+		return nil
+	}
+	return f
+}
+
+// wait returns when the object has come, true, or is not to be waited for.
+func (s *Store) wait(ctx context.Context, o cas.Object) bool {
+	s.mu.Lock()
+	var all []*coming
+	for c := range s.coming {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	if len(all) == 0 {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Wait)
+	defer cancel()
+	for _, c := range all {
+		select {
+		case <-c.listed:
+		case <-ctx.Done():
+			return false
+		}
+		arrived := c.objects[keyOf(o)]
+		if arrived == nil {
+			continue
+		}
+		select {
+		case <-arrived:
+			return true
+		case <-c.over:
+			return true // perhaps
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return false
+}
+
+// Take fetches the pack of the image at that path, if the repository has one, and returns at once: true where it has. What
+// is wrong with a pack leaves its objects to the servers, and calls failed. A pack of which most is here is not fetched.
+func (s *Store) Take(ctx context.Context, rev *repo.Revision, image string, failed func()) bool {
+	parts, err := find(ctx, rev, Dir(image))
+	if err != nil || len(parts) < 2 {
+		return false
+	}
+	c := &coming{listed: make(chan struct{}), over: make(chan struct{})}
+	s.mu.Lock()
+	s.coming[c] = true
+	s.mu.Unlock()
+	s.takes.Go(func() {
+		err := s.take(c, parts)
+		s.mu.Lock()
+		delete(s.coming, c)
+		s.mu.Unlock()
+		close(c.over)
+		if err != nil && s.ctx.Err() == nil {
+			s.log.Warn("pack is not used", "image", image, "error", err)
+			failed()
+		}
+	})
+	return true
+}
+
+// find answers the objects of the profile and of each part.
+func find(ctx context.Context, rev *repo.Revision, dir string) (files [][]cas.Object, err error) {
+	for i := -1; i < MaxParts; i++ {
+		name := ProfileName
+		if i >= 0 {
+			name = PartName(i)
+		}
+		n, err := rev.Lookup(ctx, dir+"/"+name)
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		objects, err := rev.Objects(n)
+		if err != nil || n.Entry.Size > MaxPart {
+			return nil, fmt.Errorf("%s/%s: %d bytes: %w", dir, name, n.Entry.Size, errors.Join(ErrFormat, err))
+		}
+		files = append(files, objects)
+	}
+	return files, nil
+}
+
+// take brings the profile and the parts side by side.
+func (s *Store) take(c *coming, files [][]cas.Object) error {
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	defer cancel(nil)
+	var work sync.WaitGroup
+	defer work.Wait()
+	queue := make(chan []cas.Object)
+	fetch := func() {
+		for part := range queue {
+			if err := s.part(ctx, c, part); err != nil {
+				cancel(err)
+			}
+		}
+	}
+	// Where the profile is here, most of the rest may be as well.
+	known := true
+	for _, o := range files[0] {
+		known = known && s.cfg.Has(o)
+	}
+	if !known {
+		for range min(parallel, len(files)-1) {
+			work.Go(fetch)
+		}
+		work.Go(func() { feed(ctx, queue, files[1:]) })
+	}
+	list, err := s.list(ctx, files[0])
+	if err != nil {
+		close(c.listed)
+		cancel(err)
+		return err
+	}
+	c.expect(list)
+	if known {
+		if s.most(list) {
+			return nil
+		}
+		for range min(parallel, len(files)-1) {
+			work.Go(fetch)
+		}
+		feed(ctx, queue, files[1:])
+	}
+	work.Wait()
+	if cache := s.open(); cache != nil {
+		cache.Enforce(s.ctx)
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return nil
+}
+
+func feed(ctx context.Context, queue chan<- []cas.Object, parts [][]cas.Object) {
+	defer close(queue)
+	for _, p := range parts {
+		select {
+		case queue <- p:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// expect makes reads wait for the objects of the list.
+func (c *coming) expect(list *prefetch.Profile) {
+	c.objects = make(map[key]chan struct{}, len(list.Objects))
+	for _, o := range list.Objects {
+		c.objects[keyOf(o)] = make(chan struct{})
+	}
+	close(c.listed)
+}
+
+func (s *Store) list(ctx context.Context, objects []cas.Object) (*prefetch.Profile, error) {
+	text, err := s.read(ctx, objects)
+	if err != nil {
+		return nil, err
+	}
+	return prefetch.ParseProfile(text)
+}
+
+// most tells whether more than half of the bytes are here.
+func (s *Store) most(list *prefetch.Profile) bool {
+	var here, all int64
+	for _, o := range list.Objects {
+		all += max(o.Size, 0)
+		if s.Has(o) || s.cfg.Has(o) {
+			here += max(o.Size, 0)
+		}
+	}
+	return here > all/2
+}
+
+// read fetches a file of the pack into memory. Its objects come verified by their hashes.
+func (s *Store) read(ctx context.Context, objects []cas.Object) ([]byte, error) {
+	var text []byte
+	for _, o := range objects {
+		f, err := s.cfg.Fetch.Open(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		b, err := io.ReadAll(io.LimitReader(f, MaxPart))
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
+		text = append(text, b...)
+	}
+	return text, nil
+}
+
+// part brings one part. Only objects that the profile lists are kept.
+func (s *Store) part(ctx context.Context, c *coming, objects []cas.Object) error {
+	b, err := s.read(ctx, objects)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-c.listed:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	cache := s.open()
+	if cache == nil {
+		return errors.New("its objects cannot be kept")
+	}
+	return Read(b, func(o cas.Object, content []byte) error {
+		arrived := c.objects[keyOf(o)]
+		if arrived == nil {
+			return nil
+		}
+		if err := cache.Put(o, content); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		select {
+		case <-arrived: // listed once, packed twice
+		default:
+			close(arrived)
+		}
+		return nil
+	})
+}
