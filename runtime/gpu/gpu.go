@@ -20,6 +20,7 @@ type Vendor struct {
 	Dirs      []string // where programs are looked for besides
 	Files     []string // placed where they are
 	Devices   []string
+	Probe     []string // any of these devices shows that there is a GPU
 }
 
 // NVIDIA is the driver that --nv brings in.
@@ -47,7 +48,8 @@ func NVIDIA() Vendor {
 			"/usr/share/nvidia/nvoptix.bin", "/usr/share/nvidia/files.d/*", "/etc/OpenCL/vendors/nvidia.icd",
 			"/run/nvidia-persistenced/socket",
 		},
-		Devices: []string{"/dev/nvidia[0-9]*", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset", "/dev/nvidia-caps/*", "/dev/nvidia-caps-imex-channels/*"},
+		Devices: []string{"/dev/nvidia[0-9]*", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset", "/dev/nvidia-caps/*", "/dev/nvidia-caps-imex-channels/*", "/dev/nvmap", "/dev/nvhost-*", "/dev/dxg"},
+		Probe:   []string{"/dev/nvidia[0-9]*", "/dev/nvidiactl", "/dev/nvmap", "/dev/dxg"}, // the last ones on Tegra and below Windows
 	}
 }
 
@@ -63,6 +65,7 @@ func ROCm() Vendor {
 		Dirs:     []string{"/opt/rocm/bin"},
 		Files:    []string{"/etc/OpenCL/vendors/amdocl64*.icd", "/usr/share/libdrm/amdgpu.ids"},
 		Devices:  []string{"/dev/kfd", "/dev/dri/card*", "/dev/dri/renderD*"},
+		Probe:    []string{"/dev/kfd"}, // a card alone may be anybody's
 	}
 }
 

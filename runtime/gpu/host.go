@@ -45,7 +45,7 @@ func Look(v Vendor, places Places) (Inventory, error) {
 }
 
 // HasDevice reports whether the host has a GPU of the vendor's, at the cost of a look into /dev.
-func HasDevice(v Vendor, places Places) bool { return len(existing(places.Root, v.Devices[:1])) > 0 }
+func HasDevice(v Vendor, places Places) bool { return len(existing(places.Root, v.Probe)) > 0 }
 
 func loaderCache(file string) ([]Library, error) {
 	if file == "" {
