@@ -319,3 +319,25 @@ func TestList(t *testing.T) {
 	e.must("delete", "a.1")
 	e.must("delete", "b.2")
 }
+
+// TestPS shows the lines of the container's processes among those of the host's ps.
+func TestPS(t *testing.T) {
+	e := newEngine(t)
+	bin := t.TempDir()
+	script := "#!/bin/sh\necho \"UID PID $*\"\nfor p in /proc/[0-9]*; do echo \"7 ${p#/proc/} x\"; done\n"
+	if err := os.WriteFile(filepath.Join(bin, "ps"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	e.must("create", "-b", newBundle(t, "exit 0", nil), "c1")
+	pid := strconv.Itoa(e.state("c1").PID)
+	for options, title := range map[string]string{"": "-ef", "-o pid": "-o pid"} {
+		if out := e.must(append([]string{"ps", "c1"}, strings.Fields(options)...)...); out != "UID PID "+title+"\n7 "+pid+" x\n" {
+			t.Errorf("ps %s: %q, want process %s", options, out, pid)
+		}
+	}
+	if out := e.must("ps", "c1", "--format", "json"); out != "["+pid+"]\n" {
+		t.Errorf("ps --format json: %q, want %s", out, pid)
+	}
+	e.must("delete", "c1")
+}

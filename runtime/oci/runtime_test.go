@@ -8,17 +8,9 @@ import (
 	"testing"
 
 	"github.com/opencontainers/cgroups"
-	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
-
-func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "init" {
-		libcontainer.Init()
-	}
-	os.Exit(m.Run())
-}
 
 func TestDefaultRoot(t *testing.T) {
 	if os.Geteuid() == 0 {
