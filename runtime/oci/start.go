@@ -116,7 +116,7 @@ func exitStatus(state *os.ProcessState) int {
 	return state.ExitCode()
 }
 
-// writePID writes the file whole or not at all: its reader waits for it to appear.
+// writePID writes the process's number where its caller wants it.
 func (o *IO) writePID(process *libcontainer.Process) error {
 	if o.PIDFile == "" {
 		return nil
@@ -125,14 +125,19 @@ func (o *IO) writePID(process *libcontainer.Process) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(o.PIDFile), ".pid-*")
+	return writePIDFile(o.PIDFile, pid)
+}
+
+// writePIDFile writes a pid file whole or not at all: its reader waits for it to appear.
+func writePIDFile(path string, pid int) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".pid-*")
 	if err != nil {
 		return fmt.Errorf("pid file: %w", err)
 	}
 	_, err = f.WriteString(strconv.Itoa(pid))
 	err = errors.Join(err, f.Chmod(0o644), f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), o.PIDFile)
+		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
 		_ = os.Remove(f.Name())
