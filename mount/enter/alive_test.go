@@ -2,9 +2,11 @@ package enter
 
 import (
 	"bufio"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -62,12 +64,16 @@ func TestAlive(t *testing.T) {
 		if name == "hangs" {
 			patience = 50 * time.Millisecond
 		}
-		if got := alive(t.Context(), dir, patience); got != tt.want {
-			t.Errorf("%s: alive %v, want %v", name, got, tt.want)
+		got, err := alive(t.Context(), dir, patience)
+		if got != tt.want || (err != nil) != (name == "hangs") {
+			t.Errorf("%s: alive %v, %v, want %v", name, got, err, tt.want)
+		}
+		if want := fmt.Sprintf("process %d does not answer", os.Getpid()); err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
-	if alive(t.Context(), filepath.Join(top, "none"), time.Minute) {
-		t.Error("nobody is alive")
+	if got, err := alive(t.Context(), filepath.Join(top, "none"), time.Minute); got || err != nil {
+		t.Errorf("nobody is alive: %v, %v", got, err)
 	}
 }
 
@@ -84,7 +90,7 @@ func TestAliveWaitsForTheEnd(t *testing.T) {
 			l.Close()
 		}
 	})
-	if alive(t.Context(), dir, time.Minute) || n.Load() < 3 {
-		t.Errorf("alive after %d refusals", n.Load())
+	if got, err := alive(t.Context(), dir, time.Minute); got || err != nil || n.Load() < 3 {
+		t.Errorf("alive %v, %v after %d refusals", got, err, n.Load())
 	}
 }

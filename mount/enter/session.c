@@ -156,7 +156,7 @@ static int open_dir(const char *dir)
 int enter_session_dial(const char *dir)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct timeval limit = { .tv_sec = 20 };
+	struct timeval limit = { .tv_sec = 3 }; /* then Go looks what is the matter, see startPatience */
 	struct ucred peer;
 	socklen_t length = sizeof peer;
 	int where = open_dir(dir);

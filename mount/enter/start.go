@@ -16,6 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// startPatience is how long a session that runs may take to say so before a start gives up on it, after the constructor has
+// waited for 3 seconds: together less than a user takes for a hang. Another session in its place would not help, as what
+// stopped this one (a full disk below its log, SIGSTOP, a debugger) would be forgotten with it.
+const startPatience = 6 * time.Second
+
 // sessionProgram is the server's file name.
 const sessionProgram = "flatrun-session"
 
@@ -33,8 +38,8 @@ func start(ctx context.Context, o StartOptions) error {
 		return err
 	}
 	defer lock.Close()
-	if alive(ctx, dir, answerPatience) {
-		return nil
+	if yes, err := alive(ctx, dir, startPatience); yes || err != nil {
+		return err
 	}
 	err = spawn(ctx, program, dir, o.Config)
 	if err != nil && !errors.As(err, new(*silentEnd)) {

@@ -12,7 +12,8 @@ import (
 
 // A server can die while the mount lives on: whoever holds /dev/fuse besides starts another one, which must know what the ids
 // mean that the kernel was told. So each server notes that in a file (in memory, held by the same keeper) before the kernel
-// learns of it. A note is a kind and its values; numbers are varints, texts have their length before them.
+// learns of it. The file begins with the offset, in 8 bytes, of the first note that counts. A note is a kind and its values;
+// numbers are varints, texts have their length before them.
 //
 //	I text                              the kernel's INIT request
 //	R text                              hash of the root catalog that the kernel's tables are up to
@@ -34,12 +35,19 @@ const (
 
 // notebook is the file of notes. A nil one notes nothing.
 type notebook struct {
-	mu   sync.Mutex
-	file *os.File
-	buf  []byte
-	size int64
-	err  error // the first failure: nobody may take over after it
+	mu    sync.Mutex
+	file  *os.File
+	buf   []byte
+	start int64 // of the first note that counts
+	size  int64
+	floor int64 // what the notes took when they were last gathered
+	err   error // the first failure: nobody may take over after it
 }
+
+const (
+	notesHeader = 8
+	notesRoom   = 1 << 20 // that outdated notes may take
+)
 
 // note appends one note. It is called with the lock of the table that changes.
 func (m *notebook) note(kind byte, numbers []uint64, texts ...string) {
@@ -48,22 +56,86 @@ func (m *notebook) note(kind byte, numbers []uint64, texts ...string) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.buf = append(m.buf[:0], kind)
-	for _, n := range numbers {
-		m.buf = binary.AppendUvarint(m.buf, n)
+	if m.err == nil && m.size-m.start > notesRoom+4*m.floor {
+		m.err = m.gather()
 	}
-	for _, t := range texts {
-		m.buf = binary.AppendUvarint(m.buf, uint64(len(t)))
-		m.buf = append(m.buf, t...)
+	if m.err == nil {
+		m.buf = appendNote(m.buf[:0], kind, numbers, texts...)
+		_, m.err = m.file.WriteAt(m.buf, m.size)
 	}
 	if m.err != nil {
-		return
-	}
-	if _, m.err = m.file.WriteAt(m.buf, m.size); m.err != nil {
 		unix.Ftruncate(int(m.file.Fd()), 0) // no memory for notes: what there is would mislead the next server
 		return
 	}
 	m.size += int64(len(m.buf))
+}
+
+func appendNote(b []byte, kind byte, numbers []uint64, texts ...string) []byte {
+	b = append(b, kind)
+	for _, n := range numbers {
+		b = binary.AppendUvarint(b, n)
+	}
+	for _, t := range texts {
+		b = binary.AppendUvarint(b, uint64(len(t)))
+		b = append(b, t...)
+	}
+	return b
+}
+
+// gather writes what the notes say in short behind them, makes the file begin there, and gives the memory before it back.
+// A death in between leaves the one or the other beginning, and both say the same.
+func (m *notebook) gather() error {
+	r, err := m.read()
+	if err != nil {
+		return err
+	}
+	b := r.encode()
+	if _, err := m.file.WriteAt(b, m.size); err != nil {
+		return err
+	}
+	if err := m.begin(m.size); err != nil {
+		return err
+	}
+	m.size += int64(len(b))
+	m.floor = int64(len(b))
+	return unix.Fallocate(int(m.file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, notesHeader, m.start-notesHeader)
+}
+
+// begin makes offset the place of the first note that counts.
+func (m *notebook) begin(offset int64) error {
+	m.start = offset
+	_, err := m.file.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(offset)), 0)
+	return err
+}
+
+// read parses the notes that count.
+func (m *notebook) read() (*remembered, error) {
+	b := make([]byte, m.size-m.start)
+	if n, err := m.file.ReadAt(b, m.start); n < len(b) {
+		return nil, err
+	}
+	return parseNotes(b)
+}
+
+// encode writes the notes that say the same.
+func (r *remembered) encode() (b []byte) {
+	if r.init != nil {
+		b = appendNote(b, noteInit, nil, string(r.init))
+	}
+	b = appendNote(b, noteRoot, nil, r.root)
+	for _, c := range r.catalogs {
+		b = appendNote(b, noteCatalog, []uint64{c.number, c.base, c.rows}, c.hash, c.prefix)
+	}
+	for _, l := range r.lineages {
+		b = appendNote(b, noteLineage, []uint64{l.number}, l.at)
+	}
+	for serial, d := range r.dirs {
+		b = appendNote(b, noteDir, []uint64{serial, d.inode}, d.path)
+	}
+	if _, known := r.dirs[r.serial]; !known && r.serial > 0 { // that it is not given again
+		b = appendNote(b, noteForgot, []uint64{r.serial})
+	}
+	return b
 }
 
 // remembered is what the notes say.
@@ -142,6 +214,7 @@ func (r *remembered) take(kind byte, p *noteParser) bool {
 	case noteForgot:
 		if serial := p.number(); !p.short {
 			delete(r.dirs, serial)
+			r.serial = max(r.serial, serial)
 		}
 	default:
 		return false

@@ -4,6 +4,7 @@ import (
 	"os"
 	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -35,7 +36,7 @@ func TestNotes(t *testing.T) {
 	m.note(noteRoot, nil, "bb")
 	want := &remembered{
 		init: []byte("\x00init"), root: "bb", catalogs: []rememberedCatalog{{1, 256, 1 << 40, "aa", ""}},
-		lineages: []rememberedPlace{{1, "/a"}}, dirs: map[uint64]rememberedDir{2: {301, "/c"}}, serial: 2, end: m.size,
+		lineages: []rememberedPlace{{1, "/a"}}, dirs: map[uint64]rememberedDir{2: {301, "/c"}}, serial: 2, end: m.size - notesHeader,
 	}
 	again, got, err := openMemory(f)
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -70,11 +71,42 @@ func TestNotesWithoutRoom(t *testing.T) {
 	m.note(noteRoot, nil, "aa")
 	m.file = f
 	m.note(noteRoot, nil, "bb")
-	if m.err == nil || m.size != int64(len("I\x04init")) {
+	if m.err == nil || m.size != notesHeader+int64(len("I\x04init")) {
 		t.Errorf("after a note that could not be written: %v, %d bytes", m.err, m.size)
 	}
 	var none *notebook
 	none.note(noteRoot, nil, "aa")
+}
+
+// Notes about directories that come and go take bounded memory.
+func TestNotesGathered(t *testing.T) {
+	f := newNotes(t)
+	m, _, err := openMemory(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.note(noteInit, nil, "init")
+	m.note(noteRoot, nil, "aa")
+	m.note(noteCatalog, []uint64{1, 256, 100}, "aa", "")
+	m.note(noteLineage, []uint64{1}, "")
+	path := "/" + strings.Repeat("long", 500)
+	for serial := range uint64(20_000) {
+		m.note(noteDir, []uint64{serial + 1, 300}, path)
+		if serial%1000 != 999 {
+			m.note(noteForgot, []uint64{serial + 1})
+		}
+	}
+	if m.err != nil {
+		t.Fatal(m.err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Blocks*512 > 4<<20 {
+		t.Errorf("%d kB are taken, %v", st.Blocks/2, err)
+	}
+	_, r, err := openMemory(f)
+	if err != nil || string(r.init) != "init" || r.root != "aa" || len(r.catalogs) != 1 || len(r.lineages) != 1 || len(r.dirs) != 20 || r.serial != 20_000 {
+		t.Errorf("%d directories, serial %d, %v", len(r.dirs), r.serial, err)
+	}
 }
 
 func TestDirsRecalled(t *testing.T) {

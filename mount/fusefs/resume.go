@@ -2,6 +2,7 @@ package fusefs
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"slices"
@@ -21,15 +22,24 @@ func openMemory(file *os.File) (*notebook, *remembered, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	b := make([]byte, st.Size())
-	if _, err := file.ReadAt(b, 0); err != nil && len(b) > 0 {
+	m := &notebook{file: file, size: st.Size()}
+	if m.size == 0 {
+		m.size = notesHeader
+		return m, &remembered{}, m.begin(notesHeader)
+	}
+	var start [notesHeader]byte
+	if _, err := file.ReadAt(start[:], 0); err != nil {
 		return nil, nil, err
 	}
-	r, err := parseNotes(b)
+	if m.start = int64(binary.NativeEndian.Uint64(start[:])); m.start < notesHeader || m.start > m.size {
+		return nil, nil, fmt.Errorf("%w: they begin at byte %d of %d", errNotes, m.start, m.size)
+	}
+	r, err := m.read()
 	if err != nil {
 		return nil, nil, err
 	}
-	return &notebook{file: file, size: r.end}, r, nil
+	m.size = m.start + r.end
+	return m, r, nil
 }
 
 // recall fills the tables with what the kernel was told by a server before this one, and answers the state that its tables

@@ -213,6 +213,29 @@ func TestSessionKilled(t *testing.T) {
 	}
 }
 
+// A start does not wait long for a session that is stopped, and says which process it is.
+func TestStopped(t *testing.T) {
+	needFUSE(t)
+	_, _, repos := serve(t)
+	w := newWorld(t, repos, "")
+	w.mustFind("debian:12")
+	if w.resumable() {
+		w.killed() // the message must name the process that serves now
+	}
+	server := w.server()
+	if err := unix.Kill(server, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.find("debian:12")
+	if cont := unix.Kill(server, unix.SIGCONT); cont != nil {
+		t.Fatal(cont)
+	}
+	if want := fmt.Sprintf("process %d is stopped", server); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+	w.mustFind("debian:12")
+}
+
 // The parent holds little and goes with the server.
 func TestParentEnds(t *testing.T) {
 	needFUSE(t)

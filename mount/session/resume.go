@@ -24,6 +24,10 @@ const (
 func takeListener(dir string, cfg Config) (*net.UnixListener, error) {
 	if files := cfg.Kept[keptSocket]; len(files) == 1 {
 		defer files[0].Close()
+		// Once more, for clients to learn the process by it (SO_PEERCRED).
+		if err := unix.Listen(int(files[0].Fd()), unix.SOMAXCONN); err != nil {
+			return nil, fmt.Errorf("socket of the session: %w", err)
+		}
 		l, err := net.FileListener(files[0])
 		if err != nil {
 			return nil, fmt.Errorf("socket of the session: %w", err)
@@ -120,6 +124,9 @@ func (r *repositories) resumeMount(fqrn string, files []*os.File) error {
 	began := time.Now()
 	if len(files) != 2 {
 		return fmt.Errorf("%d descriptors instead of 2", len(files))
+	}
+	if st, err := files[1].Stat(); err != nil || st.Size() == 0 {
+		return fmt.Errorf("there was no memory for notes about it (%v)", err)
 	}
 	settings, err := r.settings.Repository(fqrn)
 	if err != nil {
