@@ -158,7 +158,7 @@ func realInterrupted(t *testing.T, s *site) {
 	kill := time.AfterFunc(realPatience, func() { cmd.Process.Kill() })
 	cmd.Wait()
 	kill.Stop()
-	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || !strings.Contains(stderr.String(), "nothing was published") {
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || !strings.Contains(stderr.String(), "interrupted") {
 		t.Errorf("exit code %d: %s", code, &stderr)
 	}
 	if now := s.revision(t); now != before {

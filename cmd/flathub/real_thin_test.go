@@ -31,6 +31,7 @@ func realThin(t *testing.T, s *site) {
 	}
 	s.write(t, filepath.Join(s.dir, "thin.json"), text)
 	s.run(t, "skopeo", "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", "docker://"+thin, "oci-archive:"+filepath.Join(s.dir, "thin.tar")+":it")
+	s.endSessions(t) // one that runs looks for new revisions now and then only
 	const script = `cat /opt/odd/plain /opt/hidden/* /upper/file; echo $IMAGE_NAME; [ -e /opt/gone ] || [ -e /opt/gonedir ] || echo gone`
 	for _, image := range []string{"thin.json", filepath.Join(s.dir, "thin.json"), "docker://" + thin, "oci-archive:thin.tar:it"} {
 		if out := s.flatrun(t, "exec", image, "/bin/sh", "-c", script); out != "another\nnew\nthird\nthin\ngone\n" {
