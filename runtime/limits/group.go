@@ -72,14 +72,15 @@ func (t Tree) places(controllers []string) ([]string, error) {
 	}
 	var found []string
 	reason := fmt.Errorf("%w: %s belongs to root", ErrNotDelegated, own)
+	if missing := lacks(own, controllers); missing != "" { // on a host with both versions they are all in the first
+		reason = fmt.Errorf("%w: %s has no controller %s", ErrNotDelegated, own, missing)
+	}
 	for dir := own; ; dir = filepath.Dir(dir) {
 		if dir != own && !writable(filepath.Join(dir, "cgroup.procs")) {
 			break // processes do not move across this one
 		}
 		if writable(dir) && writable(filepath.Join(dir, "cgroup.procs")) {
-			if missing := lacks(dir, controllers); missing != "" {
-				reason = fmt.Errorf("%w: %s has no controller %s", ErrNotDelegated, dir, missing)
-			} else {
+			if lacks(dir, controllers) == "" {
 				found = append(found, dir)
 			}
 		}
