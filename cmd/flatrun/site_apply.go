@@ -65,6 +65,7 @@ func (c *container) placeSite(r *runtime.Request) error {
 		}
 	}
 	r.MinimalDev = s.MountDev == site.DevMinimal
+	r.TmpfsSize = int64(s.WritableTmpfsSize)
 	for _, b := range s.Bind {
 		if b.Origin == "built in" { // the runtime has them
 			continue

@@ -77,6 +77,9 @@ type Cache struct {
 // Session is the life of the process that holds the mounts.
 type Session struct {
 	Idle time.Duration `json:"idle"` // how long it outlives its last user
+	// Metrics is where its state can be had in the text format of Prometheus:
+	// unix:PATH or tcp:HOST:PORT, "" for nowhere.
+	Metrics string `json:"metrics" expand:"env"`
 }
 
 // Images is how bare image names are looked up.

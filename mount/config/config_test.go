@@ -226,7 +226,7 @@ func TestFaults(t *testing.T) {
 		{"bind section", "runtime:\n  bind:\n  - {source: b}\n", `c.yaml:3: runtime.bind: bind "b"`},
 		{"bind key", "runtime:\n  bind:\n  - {src: /b}\n", `c.yaml:3: there is no key runtime.bind.src`},
 		{"device", "runtime: {mount_dev: some}\n", `c.yaml:1: runtime.mount_dev: "some" is not one of`},
-		{"memory", "runtime:\n  memory_fs_type: xfs\n", `c.yaml:2: runtime.memory_fs_type: "xfs"`},
+		{"limit", "runtime:\n  limit_container_paths: [x]\n", `c.yaml:2: runtime.limit_container_paths`},
 	}
 	for _, tt := range tests {
 		root := write(t, map[string]string{"c.yaml": tt.text})

@@ -63,8 +63,6 @@ var texts = map[string]string{
 	"runtime.mount_home":            "Show the home directory.",
 	"runtime.mount_tmp":             "Show /tmp and /var/tmp.",
 	"runtime.mount_cvmfs":           "Show /cvmfs.",
-	"runtime.mount_hostfs":          "Show every file system that is mounted on the host.",
-	"runtime.mount_slave":           "What is mounted on the host later appears in containers.",
 	"runtime.config_passwd":         "Add the caller to the image's /etc/passwd.",
 	"runtime.config_group":          "Add the caller's groups to the image's /etc/group.",
 	"runtime.config_resolv_conf":    "Show the host's /etc/resolv.conf.",
@@ -73,9 +71,7 @@ var texts = map[string]string{
 	"runtime.allow_uts_ns":          "Users may have UTS namespaces.",
 	"runtime.allow_net_ns":          "Users may have network namespaces.",
 	"runtime.enable_overlay":        "Users may use --overlay and --writable-tmpfs.",
-	"runtime.enable_fusemount":      "Users may use --fusemount.",
 	"runtime.writable_tmpfs_size":   "How much --writable-tmpfs and directories made in memory may hold.",
-	"runtime.memory_fs_type":        "tmpfs, or ramfs for machines without a disk.",
 	"runtime.allow_container_dir":   "Plain directories may be run, and not only what is in a repository.",
 	"runtime.limit_container_paths": "The only directories below which images may be.",
 	"runtime.always_use_nv":         "Every container gets --nv; --no-nv is stronger.",
@@ -83,10 +79,7 @@ var texts = map[string]string{
 	"runtime.gpu_auto":              "Every container gets --nv or --rocm where the host has such a GPU.",
 	"runtime.cleanenv":              "Every container gets --cleanenv.",
 	"runtime.no_env":                "Variables of the host that never enter a container.",
-	"runtime.locale_fallback":       "LANG for images that lack the caller's.",
 	"runtime.workdir":               "Directory for what --contain and --scratch make, in place of memory. $NAME is replaced from the environment.",
-	"runtime.systemd_cgroups":       "Ask systemd for control groups rather than make them.",
-	"runtime.userns_message":        "The site's advice where user namespaces are off.",
 }
 
 const binds = `A bind is a text or a mapping. The text is source, source:target, or source:target:options, with the options ro and if-exists; an empty target is the source. The mapping has the keys source, target, read_only and if_exists. A source that does not exist is an error, unless if_exists is set.`

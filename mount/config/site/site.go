@@ -27,10 +27,6 @@ type Runtime struct {
 	MountHome   bool `json:"mount_home"`
 	MountTmp    bool `json:"mount_tmp"`
 	MountCVMFS  bool `json:"mount_cvmfs"`
-	// MountHostfs shows every file system that is mounted on the host.
-	MountHostfs bool `json:"mount_hostfs"`
-	// MountSlave lets what is mounted on the host later appear in containers.
-	MountSlave bool `json:"mount_slave"`
 
 	// ConfigPasswd, ConfigGroup and ConfigResolvConf add the caller and his
 	// groups to, and replace, the image's /etc files of these names.
@@ -43,13 +39,9 @@ type Runtime struct {
 	AllowUTSNS bool `json:"allow_uts_ns"`
 	AllowNetNS bool `json:"allow_net_ns"`
 
-	EnableOverlay   bool `json:"enable_overlay"`
-	EnableFusemount bool `json:"enable_fusemount"`
-	// WritableTmpfsSize bounds what --writable-tmpfs and the directories made in
-	// memory may hold.
+	EnableOverlay bool `json:"enable_overlay"`
+	// WritableTmpfsSize bounds what --writable-tmpfs may hold.
 	WritableTmpfsSize Size `json:"writable_tmpfs_size"`
-	// MemoryFS is the type of file system for them: tmpfs or ramfs.
-	MemoryFS string `json:"memory_fs_type"`
 
 	// AllowContainerDir lets plain directories be run, and not only what lies in
 	// a repository.
@@ -68,14 +60,8 @@ type Runtime struct {
 	// enter a container.
 	CleanEnv bool     `json:"cleanenv"`
 	NoEnv    []string `json:"no_env" sep:","`
-	// Locale replaces a host's LANG that the image does not have; "" leaves it.
-	Locale string `json:"locale_fallback"`
 	// Workdir is the directory for what --contain and --scratch make; "" is memory.
 	Workdir string `json:"workdir" expand:"env"`
-	// SystemdCgroups asks systemd for control groups rather than making them.
-	SystemdCgroups bool `json:"systemd_cgroups"`
-	// UserNSMessage is the site's own advice where user namespaces are off.
-	UserNSMessage string `json:"userns_message"`
 }
 
 // Default is what holds where no file says otherwise: what Apptainer does by
@@ -88,20 +74,16 @@ func Default() Runtime {
 		},
 		UserBindControl: true,
 		MountProc:       true, MountSys: true, MountDev: DevYes, MountDevpts: true,
-		MountHome: true, MountTmp: true, MountCVMFS: true, MountSlave: true,
+		MountHome: true, MountTmp: true, MountCVMFS: true,
 		ConfigPasswd: true, ConfigGroup: true, ConfigResolvConf: true,
 		AllowPIDNS: true, AllowIPCNS: true, AllowUTSNS: true, AllowNetNS: true,
-		EnableOverlay: true, EnableFusemount: true,
-		WritableTmpfsSize: 64 << 20, MemoryFS: "tmpfs",
+		EnableOverlay: true, WritableTmpfsSize: 64 << 20,
 		AllowContainerDir: true,
 	}
 }
 
 // Check tells which directive cannot be obeyed.
 func (r *Runtime) Check() error {
-	if r.MemoryFS != "tmpfs" && r.MemoryFS != "ramfs" {
-		return fmt.Errorf("memory_fs_type: %q is not known; want tmpfs or ramfs", r.MemoryFS)
-	}
 	for _, p := range r.LimitContainerPaths {
 		if !path.IsAbs(p) {
 			return fmt.Errorf("limit_container_paths: %q is not an absolute path", p)

@@ -121,10 +121,6 @@ func TestCheckAndPermits(t *testing.T) {
 	if err := r.Check(); err == nil {
 		t.Error("a relative limit passes")
 	}
-	r = Default()
-	if r.MemoryFS = "xfs"; r.Check() == nil {
-		t.Error("memory_fs_type xfs passes")
-	}
 }
 
 func FuzzBindAndSize(f *testing.F) {
