@@ -14,7 +14,8 @@ import (
 )
 
 // KeepSignals makes the process ignore what its caller had it ignore, which the Go runtime has undone. A program that
-// executes itself once more before Start (enter.Ensure) calls it first, as that would lose them.
+// executes itself once more before Start (enter.StartOptions.Before) calls it first, as that would lose them. If SIGCHLD is
+// among them, the process cannot wait for children any more.
 func KeepSignals() {
 	for n := range 64 {
 		if uint64(C.flatrun_signals_ignored)&(1<<n) != 0 {

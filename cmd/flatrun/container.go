@@ -173,12 +173,12 @@ func (c *container) enter() error {
 	if c.sharing != nil {
 		c.sharing.plan(&plan)
 	}
-	runtime.KeepSignals() // Ensure may execute this program once more
-	state, err := enter.Ensure(context.Background(), plan, enter.StartOptions{Config: c.config})
+	start := enter.StartOptions{Config: c.config, Before: runtime.KeepSignals}
+	state, err := enter.Ensure(context.Background(), plan, start)
 	if err != nil && plan.Join && !needed {
 		c.log.verbosef("No user namespace in common with other ranks or processes: %s", err)
 		plan.Join = false
-		state, err = enter.Ensure(context.Background(), plan, enter.StartOptions{Config: c.config})
+		state, err = enter.Ensure(context.Background(), plan, start)
 	}
 	if err != nil {
 		return err

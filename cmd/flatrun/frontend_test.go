@@ -114,6 +114,9 @@ func newRig(t *testing.T) *rig {
 	r.images["gpu"] = makeDriver(t)
 	serveRepository(t, r)
 	t.Cleanup(r.stopAll)
+	if _, err := exec.LookPath("perl"); err != nil {
+		r.missing["perl"] = err.Error()
+	}
 	r.probe("userns", "exec", r.images["bare"], "true")
 	r.probe("pidns", "exec", "--pid", r.images["bare"], "true")
 	r.probe("overlay", "exec", "--writable-tmpfs", r.images["bare"], "true")

@@ -129,9 +129,10 @@ func (p *program) spawnInstance(store *instance.Store, state *os.File, name stri
 }
 
 // heedInterrupts undoes what a shell does to its background jobs: ignoring what
-// an instance is stopped by.
+// an instance is stopped by. Ignored ends of children would keep the child's
+// status from us.
 func heedInterrupts() {
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGQUIT} {
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGCHLD} {
 		if signal.Ignored(s) {
 			signal.Notify(make(chan os.Signal, 1), s) // what is handled starts as default in children
 		}

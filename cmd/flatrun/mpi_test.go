@@ -159,11 +159,17 @@ func hostImage(t *testing.T, dir string) {
 	}
 }
 
-// stopAll ends what a failed test may have left.
+// stopAll ends what the tests have left, and waits for it: a session writes to
+// the cache until its end.
 func (r *rig) stopAll() {
 	for _, words := range []string{"instance stop --all --force", "umount --all --force"} {
 		cmd := exec.Command(filepath.Join(r.bin, "flatrun"), strings.Fields(words)...)
 		cmd.Env = r.environ(nil)
 		cmd.Run() // there may be none
+	}
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if sessions, _ := os.ReadDir(filepath.Join(r.runtime, "flatrun")); len(sessions) == 0 {
+			return
+		}
 	}
 }

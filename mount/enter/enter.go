@@ -131,6 +131,7 @@ func FlagKind(long string) (known, value, plan bool) { return flagKind(long) }
 type StartOptions struct {
 	Config  string // value of --config; "" = $FLATRUN_CONFIG or the default files
 	Program string // flatrun-session's path; "" = beside the executable, in ../libexec/flatrun, on PATH
+	Before  func() // called by Ensure just before Reexec, when no child is waited for any more; may be nil
 }
 
 // Start starts the session for this user, job step and configuration, unless one runs, and returns when it serves.

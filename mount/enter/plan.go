@@ -135,6 +135,9 @@ func ensure(ctx context.Context, p Plan, o StartOptions) (State, error) {
 			return s, err
 		}
 	}
+	if o.Before != nil {
+		o.Before()
+	}
 	return s, Reexec(p)
 }
 
