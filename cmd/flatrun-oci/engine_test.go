@@ -260,11 +260,12 @@ func TestHooks(t *testing.T) {
 	if order, _ := os.ReadFile(filepath.Join(dir, "order")); string(order) != "createRuntime\n" {
 		t.Errorf("hooks of the creation: %q", order)
 	}
+	pid := e.state("c1").PID
 	e.must("start", "c1")
 	if err := os.WriteFile(filepath.Join(bundle, "rootfs/tmp/go"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	reap(t, e.state("c1").PID)
+	reap(t, pid)
 	e.must("delete", "c1")
 	order, err := os.ReadFile(filepath.Join(dir, "order"))
 	if err != nil || string(order) != "createRuntime\npoststart\npoststop\n" {

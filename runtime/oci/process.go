@@ -65,13 +65,16 @@ func convertRlimits(list []specs.POSIXRlimit) ([]configs.Rlimit, error) {
 	return out, nil
 }
 
-// preserved are the caller's descriptors 3 to 3+n-1, to be passed on.
+// preserved are the caller's descriptors 3 to 3+n-1, to be passed on. All are looked at before one becomes a file: a file
+// that is dropped closes its descriptor, and it may be the Go runtime's.
 func preserved(n int) ([]*os.File, error) {
-	var files []*os.File
 	for fd := 3; fd < 3+n; fd++ {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
 			return nil, fmt.Errorf("preserve %d descriptors: descriptor %d is not open", n, fd)
 		}
+	}
+	var files []*os.File
+	for fd := 3; fd < 3+n; fd++ {
 		files = append(files, os.NewFile(uintptr(fd), "preserved "+strconv.Itoa(fd)))
 	}
 	return files, nil
