@@ -17,11 +17,12 @@ import (
 
 // call is one invocation.
 type call struct {
-	config string // --config
-	all    bool
-	force  bool
-	json   bool
-	args   []string
+	config  string // --config
+	all     bool
+	metrics string
+	force   bool
+	json    bool
+	args    []string
 
 	storage storage
 }
@@ -96,6 +97,7 @@ func (c *call) parse(args []string) (words []string, err error) {
 	set.StringVar(&c.config, "config", "", "configuration file")
 	set.StringVar(&c.config, "c", "", "configuration file")
 	set.BoolVar(&c.json, "json", false, "structured output, as status has anyway")
+	set.StringVar(&c.metrics, "metrics", "", "where to serve metrics")
 	c.storage.define(set)
 	set.BoolVar(&c.all, "all", false, "all sessions and mounts")
 	set.BoolVar(&c.force, "force", false, "even if in use")

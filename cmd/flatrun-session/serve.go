@@ -84,7 +84,7 @@ func runMount(ctx context.Context, c *call) error {
 			if err != nil {
 				return err
 			}
-			return session.Mount(ctx, session.HostConfig{FQRN: fqrn, Dir: dir, Settings: settings, Log: log}, ready)
+			return session.Mount(ctx, session.HostConfig{FQRN: fqrn, Dir: dir, Settings: settings, Metrics: c.metrics, Log: log}, ready)
 		})
 	}
 	if len(c.args) == 1 {
@@ -93,7 +93,7 @@ func runMount(ctx context.Context, c *call) error {
 		}
 		defer fmt.Println(dir)
 	}
-	return startMount(fqrn, dir, c.config)
+	return c.startMount(fqrn, dir)
 }
 
 func mountpoint(args []string) (fqrn, dir string, err error) {
@@ -115,15 +115,19 @@ func mountpoint(args []string) (fqrn, dir string, err error) {
 }
 
 // startMount starts the server in the background. Its own process group and session keep the terminal's signals away.
-func startMount(fqrn, dir, config string) error {
+func (c *call) startMount(fqrn, dir string) error {
 	ready, tell, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer ready.Close()
 	args := []string{"mount", fqrn, dir}
-	if config != "" {
-		if config, err = filepath.Abs(config); err != nil {
+	if c.metrics != "" {
+		args = append(args, "--metrics", c.metrics)
+	}
+	if c.config != "" {
+		config, err := filepath.Abs(c.config)
+		if err != nil {
 			return err
 		}
 		args = append(args, "--config", config)

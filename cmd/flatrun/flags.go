@@ -64,6 +64,7 @@ type options struct {
 	Long         bool     // of images
 	Repositories []string // of images
 	JSON         bool     // of status, doctor and instances
+	Metrics      string   // of mount
 	All          bool     // of umount and instances
 	Force        bool
 }

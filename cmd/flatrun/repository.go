@@ -15,7 +15,10 @@ const sessionProgram = "flatrun-session"
 
 // runMount mounts a repository on the host, in DIR or where flatrun-session
 // chooses, which it prints.
-func runMount(p *program, _ *options, args []string) error {
+func runMount(p *program, o *options, args []string) error {
+	if o.Metrics != "" {
+		args = append(args, "--metrics", o.Metrics)
+	}
 	return p.callSession(p.stdout, "mount", args...)
 }
 

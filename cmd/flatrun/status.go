@@ -56,6 +56,9 @@ func writeStatus(b *strings.Builder, s enter.Status) {
 		if m.Offline != "" {
 			fmt.Fprintf(b, "    offline     %s\n", m.Offline)
 		}
+		for _, f := range m.Failures {
+			fmt.Fprintf(b, "    failed      %s\n", f)
+		}
 	}
 	limit := "no limit"
 	if s.Cache.Limit > 0 {

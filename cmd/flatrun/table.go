@@ -63,6 +63,9 @@ func repositoryVerbs() []verb {
 	return []verb{
 		{
 			name: "mount", operands: "FQRN [DIR]", min: 1, max: 2, run: runMount,
+			flags: func(o *options) []flag {
+				return []flag{{name: "metrics", arg: "ADDRESS", value: &o.Metrics, help: "serve its state in the text format of Prometheus at unix:PATH or tcp:HOST:PORT"}}
+			},
 			short:    "Mount a repository for browsing",
 			long:     "Returns when the mount is usable. Without DIR a place is chosen and printed. Containers need no mount: they see every configured repository below /cvmfs.",
 			examples: "{} mount unpacked.cern.ch ~/unpacked\n{} umount ~/unpacked",
@@ -85,6 +88,12 @@ func repositoryVerbs() []verb {
 			},
 			short:    "Show sessions, mounts, cache, proxy and server in use",
 			examples: "{} status",
+		},
+		{
+			name: "top", operands: "[FQRN]", min: 0, max: 1, run: runTop,
+			short:    "Show what mounts are doing, every second on a terminal",
+			long:     "Requests of programs and bytes from the network a second, the time within which 99 of 100 requests were answered, and the files that programs waited for longest. Where the output is no terminal, one second is shown.",
+			examples: "{} top\n{} top unpacked.cern.ch",
 		},
 	}
 }

@@ -15,26 +15,41 @@ type Status struct {
 	Mounts  []MountStatus `json:"mounts"`
 	Cache   CacheStatus   `json:"cache"`
 	Errors  []string      `json:"errors,omitempty"` // the last ones, with time, oldest first
+
+	Memory      int64 `json:"memory_bytes"` // resident, of the server
+	Descriptors int   `json:"descriptors"`
+	Goroutines  int   `json:"goroutines"`
 }
 
 // MountStatus is one mounted repository.
 type MountStatus struct {
-	FQRN      string            `json:"fqrn"`
-	Mountpath string            `json:"mountpoint"`
-	Tag       string            `json:"tag,omitempty"`
-	Revision  uint64            `json:"revision"`
-	RootHash  string            `json:"root_hash"`
-	Published time.Time         `json:"published"` // time in the manifest
-	TTL       time.Duration     `json:"ttl_ns"`
-	Checked   time.Time         `json:"checked"` // last successful look for a new revision
-	Server    string            `json:"server"`
-	Proxy     string            `json:"proxy"`
-	Fetched   int64             `json:"fetched_objects"`
-	Bytes     int64             `json:"fetched_bytes"`
-	Hits      int64             `json:"cache_hits"`
-	Requests  map[string]uint64 `json:"requests"`           // FUSE requests by kind
-	Offline   string            `json:"offline,omitempty"`  // why no newer revision could be looked for
-	Failures  []string          `json:"failures,omitempty"` // file system requests that failed, the newest last
+	FQRN      string              `json:"fqrn"`
+	Mountpath string              `json:"mountpoint"`
+	Tag       string              `json:"tag,omitempty"`
+	Revision  uint64              `json:"revision"`
+	RootHash  string              `json:"root_hash"`
+	Published time.Time           `json:"published"` // time in the manifest
+	TTL       time.Duration       `json:"ttl_ns"`
+	Checked   time.Time           `json:"checked"` // last successful look for a new revision
+	Server    string              `json:"server"`
+	Proxy     string              `json:"proxy"`
+	Fetched   int64               `json:"fetched_objects"`
+	Bytes     int64               `json:"fetched_bytes"`
+	Hits      int64               `json:"cache_hits"`
+	Requests  map[string]uint64   `json:"requests"`           // FUSE requests by kind
+	Latency   map[string][]uint64 `json:"latency,omitempty"`  // by kind: how many were answered within 1, 2, 4 … µs and, last, later
+	Slowest   []SlowObject        `json:"slowest,omitempty"`  // objects that readers waited for the longest
+	Offline   string              `json:"offline,omitempty"`  // why no newer revision could be looked for
+	Failures  []string            `json:"failures,omitempty"` // file system requests that failed, the newest last
+}
+
+// SlowObject is an object that a reader waited for.
+type SlowObject struct {
+	Object string        `json:"object"` // hash
+	Path   string        `json:"path"`   // of the file in the repository
+	Size   int64         `json:"size"`
+	Took   time.Duration `json:"took_ns"`
+	Time   time.Time     `json:"time"`
 }
 
 // CacheStatus is the use of the object cache on disk.

@@ -49,6 +49,7 @@ type FS struct {
 	fuse.RawFileSystem // ENOSYS to what is not answered here, OPEN, OPENDIR, FLUSH and ACCESS among it
 	counters           counters
 	failures           failures
+	slowest            slowest
 
 	repo     *repo.Repository
 	name     string

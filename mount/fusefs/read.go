@@ -83,6 +83,7 @@ func (fs *FS) readPiece(who caller, c *content, i int, buf []byte, off int64) er
 				defer done()
 			}
 		}
+		start := time.Now()
 		err := fs.waiting(who, func(ctx context.Context) (err error) {
 			obj, err = fs.objects.openObject(ctx, o)
 			return err
@@ -90,6 +91,7 @@ func (fs *FS) readPiece(who caller, c *content, i int, buf []byte, off int64) er
 		if err != nil {
 			return err
 		}
+		fs.slowest.add(o, c.path, time.Since(start))
 	}
 	defer fs.objects.put(obj)
 	n, err := obj.file.ReadAt(buf, off)

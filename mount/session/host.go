@@ -21,6 +21,7 @@ type HostConfig struct {
 	FQRN     string
 	Dir      string // mount point, an existing directory
 	Settings *config.Config
+	Metrics  string       // where to serve metrics, unix:PATH or tcp:HOST:PORT; "" for nowhere
 	Log      *slog.Logger // nil discards
 }
 
@@ -59,6 +60,14 @@ func Mount(ctx context.Context, cfg HostConfig, ready func()) error {
 	listener, err := m.listen()
 	if err != nil {
 		return errors.Join(err, m.served.fs.Unmount())
+	}
+	if cfg.Metrics != "" {
+		stop, err := serveMetrics(cfg.Metrics, m.status)
+		if err != nil {
+			listener.Close()
+			return errors.Join(err, m.served.fs.Unmount())
+		}
+		defer stop()
 	}
 	go acceptAll(listener, m.report, m.serve)
 	ready()
@@ -125,12 +134,19 @@ func (m *hostMount) serve(conn *net.UnixConn) {
 			reply := failed(fmt.Errorf("a mount of flatrun mount cannot %s", r.Op))
 			return &reply, true
 		}
-		return &enter.Reply{Status: &enter.Status{
-			Key: filepath.Base(m.home), Dir: m.home, PID: os.Getpid(), Host: true, Started: m.started,
-			Mounts: []enter.MountStatus{m.served.status()}, Cache: m.caches.status(),
-			Errors: m.errors.list(),
-		}}, true
+		status := m.status()
+		return &enter.Reply{Status: &status}, true
 	})
+}
+
+func (m *hostMount) status() enter.Status {
+	status := enter.Status{
+		Key: filepath.Base(m.home), Dir: m.home, PID: os.Getpid(), Host: true, Started: m.started,
+		Mounts: []enter.MountStatus{m.served.status()}, Cache: m.caches.status(),
+		Errors: m.errors.list(),
+	}
+	measureSelf(&status)
+	return status
 }
 
 // remove is os.Remove of what may be gone already.

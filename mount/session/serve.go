@@ -110,9 +110,11 @@ func (s *server) mayQuit(force bool) error {
 }
 
 func (s *server) status() enter.Status {
-	return enter.Status{
+	status := enter.Status{
 		Key: filepath.Base(s.dir), Dir: s.dir, PID: os.Getpid(), Started: s.started, Idle: s.idle,
 		Clients: s.connected() - 1, Users: len(s.processes()), Mounts: s.repos.status(), Cache: s.repos.caches.status(),
 		Errors: s.errors.list(),
 	}
+	measureSelf(&status)
+	return status
 }

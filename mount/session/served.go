@@ -180,7 +180,7 @@ func (v *served) status() enter.MountStatus {
 		FQRN: v.settings.FQRN, Mountpath: v.path, Tag: v.settings.Tag,
 		Revision: m.Revision, RootHash: m.Root.String(), Published: time.Unix(m.Timestamp, 0), TTL: v.repo.TTL(), Checked: checked,
 		Server: net.Host, Proxy: net.Proxy, Fetched: store.Objects + packs.Objects, Bytes: store.Wire + packs.Wire, Hits: store.Hits,
-		Requests: v.fs.Counters(),
+		Requests: v.fs.Counters(), Latency: v.fs.Latencies(), Slowest: slowest(v.fs),
 	}
 	if offline, err := v.repo.Offline(); offline && err != nil {
 		s.Offline = err.Error()

@@ -86,6 +86,14 @@ func Run(ctx context.Context, cfg Config, ready func()) error {
 		return err
 	}
 	defer s.close()
+	if address := cfg.Settings.Session.Metrics; address != "" {
+		stop, err := serveMetrics(address, s.status)
+		if err != nil { // the second session of a user has the same address: no reason to refuse containers
+			s.errors.add(err)
+		} else {
+			defer stop()
+		}
+	}
 	go acceptAll(s.listener, s.errors.add, s.serve)
 	ready()
 	s.log.Info("session serves", "dir", s.dir, "pid", os.Getpid(), "idle", s.idle)

@@ -44,7 +44,8 @@ var texts = map[string]string{
 	"cache.shared": "The directory is written by several users or nodes: files belong to the group too, and nobody keeps the limit.",
 	"cache.lower":  "Caches that somebody else fills, directories or files of 'flatrun cache export'. They are only read, in this order and before the network.",
 
-	"session.idle": "How long the process that holds the mounts outlives its last container.",
+	"session.idle":    "How long the process that holds the mounts outlives its last container.",
+	"session.metrics": "Where the state of the session can be had in the text format of Prometheus: unix:PATH or tcp:HOST:PORT. Whoever can reach it can read names of repositories and files.",
 
 	"images.default_registry": "Registry of image names that have none.",
 	"images.search":           "Repositories in which names of images are looked up, in this order. The default is all that have a section, and unpacked.cern.ch where its servers are known.",
