@@ -95,6 +95,7 @@ func TestDetector(t *testing.T) {
 
 // TestDefaultChunks cuts at the default sizes.
 func TestDefaultChunks(t *testing.T) {
+	large(t)
 	data := randomBytes(40<<20, 7)
 	d := newDetector(defaultChunks)
 	var got []int
@@ -195,7 +196,7 @@ func TestIngestErrors(t *testing.T) {
 		t.Errorf("cancelled: %v", err)
 	}
 	// All buffers must be back, or this would hang.
-	for range 50 {
+	for range 12 {
 		if _, err := tx.Ingest(t.Context(), bytes.NewReader(make([]byte, 2<<20))); err != nil {
 			t.Fatal(err)
 		}

@@ -176,6 +176,7 @@ func TestUnchangedCatalogs(t *testing.T) {
 
 // TestAutomaticCatalogs divides a large tree and joins it again.
 func TestAutomaticCatalogs(t *testing.T) {
+	large(t)
 	r := newTestRepo(t)
 	r.o.Weights = Weights{Min: 20, Max: 100}
 	tree := map[string]file{"/t": dirOf(0)}
@@ -219,6 +220,7 @@ func TestAutomaticCatalogs(t *testing.T) {
 // TestLargeStream writes many entries; the race detector and the memory limit
 // of the test machine are its judges, figures are in the benchmark.
 func TestLargeStream(t *testing.T) {
+	large(t)
 	r := newTestRepo(t)
 	const dirs, files = 20, 150
 	var content Content

@@ -270,11 +270,19 @@ func (gc *collector) objects(cat *catalog.Catalog, dir string, visit func(cas.Ob
 
 // finish publishes the shortened reflog.
 func (gc *collector) finish() error {
-	if gc.o.DryRun || gc.c.Revisions == 0 && gc.c.Objects == 0 {
+	if gc.o.DryRun {
+		return nil
+	}
+	// A run that was killed before its manifest left a reflog that the manifest
+	// does not name, though there is nothing to collect any more.
+	stored, err := hashReflog(gc.ctx, gc.tx.storage, gc.manifest.Root.Algorithm())
+	if err != nil {
+		return err
+	}
+	if gc.c.Revisions == 0 && gc.c.Objects == 0 && stored == gc.manifest.Reflog {
 		return nil
 	}
 	w := gc.tx.head()
-	var err error
 	if gc.manifest.Reflog, err = w.replaceReflog(gc.ctx, gc.log, gc.manifest.Root.Algorithm()); err != nil {
 		return err
 	}

@@ -160,6 +160,20 @@ func readReflog(ctx context.Context, s Storage, scratch string) (log *catalog.Re
 	return catalog.ReadReflog(f)
 }
 
+// hashReflog is the hash of the stored reflog, which manifests name.
+func hashReflog(ctx context.Context, s Storage, a cas.Algorithm) (cas.Hash, error) {
+	rc, err := s.Get(ctx, reflogName)
+	if err != nil {
+		return cas.Hash{}, err
+	}
+	sum := a.New()
+	_, err = io.Copy(sum, rc)
+	if err := errors.Join(err, rc.Close()); err != nil {
+		return cas.Hash{}, fmt.Errorf("read reflog: %w", err)
+	}
+	return cas.NewHash(a, sum.Sum(nil))
+}
+
 // putAlternatives copies root catalog and certificate into the repository's
 // root, where clients look for them that may not see data/.
 func (w *headWriter) putAlternatives(ctx context.Context, m *repo.Manifest) error {

@@ -46,6 +46,15 @@ func tempDir(t testing.TB) string {
 	return dir
 }
 
+// large marks a test of large trees, which SQLite as Go code takes minutes for
+// under the race detector; it runs without.
+func large(t testing.TB) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("large trees, under the race detector")
+	}
+}
+
 // testRepo is a repository in a fresh directory, with what is needed to go on
 // with it.
 type testRepo struct {

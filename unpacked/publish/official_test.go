@@ -42,6 +42,7 @@ func officialRepo(t *testing.T, name string) *testRepo {
 }
 
 func TestCheckOfficial(t *testing.T) {
+	large(t)
 	for _, name := range repotest.OfficialNames {
 		t.Run(name, func(t *testing.T) {
 			r := officialRepo(t, name)
@@ -108,6 +109,7 @@ func (r *testRepo) adopt() {
 // TestExtendOfficial publishes on top of repositories that the official server
 // wrote, in each hash algorithm, and reads what was there and what is new.
 func TestExtendOfficial(t *testing.T) {
+	large(t)
 	for _, name := range []string{"small.example.org", "shake128.example.org", "hl.example.org"} {
 		t.Run(name, func(t *testing.T) {
 			r := officialRepo(t, name)
