@@ -28,8 +28,11 @@ type Config struct {
 }
 
 // parallel is how many parts are fetched at the same time: enough connections for slow start, few enough for the first
-// parts, which are needed first, to come first.
-const parallel = 4
+// parts, which are needed first, to come first. unpackers take them apart meanwhile.
+const (
+	parallel  = 4
+	unpackers = 2
+)
 
 // Store is a cas.Store of what packs have brought. An object that one is about to bring is waited for.
 type Store struct {
@@ -223,11 +226,21 @@ func (s *Store) take(c *coming, files [][]cas.Object) error {
 	var work sync.WaitGroup
 	defer work.Wait()
 	queue := make(chan []cas.Object)
+	unpacking := make(chan struct{}, unpackers)
 	fetch := func() {
 		for part := range queue {
-			if err := s.part(ctx, c, part); err != nil {
+			b, err := s.read(ctx, part)
+			if err != nil {
 				cancel(err)
+				continue
 			}
+			work.Go(func() {
+				unpacking <- struct{}{}
+				defer func() { <-unpacking }()
+				if err := s.unpack(ctx, c, b); err != nil {
+					cancel(err)
+				}
+			})
 		}
 	}
 	// Where the profile is here, most of the rest may be as well.
@@ -325,12 +338,8 @@ func (s *Store) read(ctx context.Context, objects []cas.Object) ([]byte, error) 
 	return text, nil
 }
 
-// part brings one part. Only objects that the profile lists are kept.
-func (s *Store) part(ctx context.Context, c *coming, objects []cas.Object) error {
-	b, err := s.read(ctx, objects)
-	if err != nil {
-		return err
-	}
+// unpack takes one part apart. Only objects that the profile lists are kept.
+func (s *Store) unpack(ctx context.Context, c *coming, part []byte) error {
 	select {
 	case <-c.listed:
 	case <-ctx.Done():
@@ -340,7 +349,7 @@ func (s *Store) part(ctx context.Context, c *coming, objects []cas.Object) error
 	if cache == nil {
 		return errors.New("its objects cannot be kept")
 	}
-	return Read(b, func(o cas.Object, content []byte) error {
+	return Read(part, func(o cas.Object, content []byte) error {
 		arrived := c.objects[keyOf(o)]
 		if arrived == nil {
 			return nil

@@ -60,10 +60,14 @@ func (p *Prefetcher) python(root, name string) {
 		return
 	}
 	library := root + path.Join(path.Dir(name), "../lib", version)
-	for _, dir := range []string{library + "/encodings/" + cacheDir, library + "/" + cacheDir} {
-		p.fetchSmallest(p.files(dir, ".pyc", maxModule), maxDirectory)
+	// Of its hundred encodings, a Python reads these.
+	for _, f := range p.files(library+"/encodings/"+cacheDir, ".pyc", maxModule) {
+		switch module, _, _ := strings.Cut(path.Base(f.path), "."); module {
+		case "__init__", "aliases", "utf_8", "ascii", "latin_1":
+			p.Fetch(f.objects...)
+		}
 	}
-	p.subpackages(library, library+"/"+cacheDir, ".pyc", maxSubpackage/4)
+	p.fetchSmallest(p.files(library+"/"+cacheDir, ".pyc", maxModule), maxDirectory)
 }
 
 const (

@@ -25,6 +25,7 @@ const (
 
 	maxModule     = 256 << 10 // bytes of one module; larger ones are data or are better waited for
 	maxExtension  = 1 << 20   // bytes of one extension module
+	maxPlain      = 128 << 10 // the same in a directory that is no package
 	maxDirectory  = 6 << 20   // bytes of one directory, about a third of it on the wire
 	maxSubpackage = 512 << 10 // bytes of the modules of a package within the one that is imported
 )
@@ -47,12 +48,15 @@ func (p *Prefetcher) sibling(name string) {
 	}
 	s.reads++
 	isPackage := strings.HasPrefix(path.Base(name), "__init__.")
+	if isPackage && path.Base(strings.TrimSuffix(dir, "/"+cacheDir)) == "encodings" {
+		s.done = true // Python's own, see python
+	}
 	if s.done || s.reads < plainReads && !isPackage {
 		return
 	}
 	s.done = true
 	if suffix == ".so" {
-		p.fetchSmallest(p.files(dir, ".so", maxExtension), maxDirectory)
+		p.fetchSmallest(p.files(dir, ".so", maxPlain), maxDirectory)
 		return
 	}
 	p.fetchSmallest(p.files(dir, suffix, maxModule), maxDirectory)
@@ -82,6 +86,9 @@ func (p *Prefetcher) wholePackage(dir, suffix string) {
 // says that they are packages.
 func (p *Prefetcher) subpackages(home, dir, suffix string, limit int64) {
 	for _, sub := range p.subdirectories(home) {
+		if name := path.Base(sub); name == "tests" || name == "test" {
+			continue // installed with nearly every package, imported by none
+		}
 		if strings.HasSuffix(dir, cacheDir) {
 			sub += "/" + cacheDir
 		}

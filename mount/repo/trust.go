@@ -22,16 +22,34 @@ func isTrust(err error) bool {
 }
 
 // fetchManifest gets the manifest through the whole chain of trust; seen is the
-// newest one known so far.
+// newest one known so far. The whitelist is asked for at the same time, to save a
+// round trip, and judged when the certificate is here.
 func (r *Repository) fetchManifest(ctx context.Context, seen cas.Breadcrumb) (*Manifest, error) {
-	var m *Manifest
+	listCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var cert *Certificate
-	err := r.fetchSigned(ctx, ManifestName, func(raw []byte) (err error) {
-		m, cert, err = r.checkManifest(ctx, raw, seen)
+	known, listed := make(chan struct{}), make(chan error, 1)
+	go func() {
+		listed <- r.checkWhitelist(listCtx, func() *Certificate { <-known; return cert })
+	}()
+	var m *Manifest
+	err := r.fetchSigned(ctx, ManifestName, func(raw []byte) error {
+		found, c, err := r.checkManifest(ctx, raw, seen)
+		m = found
+		if err == nil {
+			cert = c
+		}
 		return err
 	})
-	if err == nil {
-		err = r.checkWhitelist(ctx, cert)
+	close(known)
+	if err != nil {
+		cancel()
+		<-listed
+		return nil, err
+	}
+	if err = <-listed; err != nil && !isTrust(err) {
+		// The manifest may have come from another server than the first one.
+		err = r.checkWhitelist(ctx, func() *Certificate { return cert })
 	}
 	if err != nil {
 		return nil, err
@@ -39,10 +57,30 @@ func (r *Repository) fetchManifest(ctx context.Context, seen cas.Breadcrumb) (*M
 	return m, nil
 }
 
+// maxAhead bounds the root catalogs that are fetched ahead.
+const maxAhead = 64 << 20
+
+// rootAhead begins to fetch the root catalog of a manifest that is not verified
+// yet. That gives away nothing: the catalog is verified by its hash, and used only
+// if the manifest turns out to be right. abandon ends it.
+func (r *Repository) rootAhead(ctx context.Context, m *Manifest) (abandon func()) {
+	if r.cfg.Tag != "" || m.RootSize <= 0 || m.RootSize > maxAhead {
+		return func() {}
+	}
+	ctx, abandon = context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		f, err := r.cfg.Store.Open(ctx, cas.Object{Hash: m.Root, Suffix: cas.CatalogSuffix, Size: m.RootSize, Alternative: m.AltPaths, Pinned: true})
+		if err == nil {
+			f.Close()
+		}
+	}()
+	return abandon
+}
+
 // checkManifest verifies a manifest as far as its own certificate goes, the cheap
 // and the local parts first.
-func (r *Repository) checkManifest(ctx context.Context, raw []byte, seen cas.Breadcrumb) (*Manifest, *Certificate, error) {
-	m, err := ParseManifest(raw)
+func (r *Repository) checkManifest(ctx context.Context, raw []byte, seen cas.Breadcrumb) (m *Manifest, cert *Certificate, err error) {
+	m, err = ParseManifest(raw)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -52,7 +90,13 @@ func (r *Repository) checkManifest(ctx context.Context, raw []byte, seen cas.Bre
 	if m.Certificate.IsZero() {
 		return nil, nil, fmt.Errorf("manifest: %w: it names no certificate", ErrFormat)
 	}
-	cert, err := r.certificate(ctx, m)
+	abandon := r.rootAhead(ctx, m)
+	defer func() {
+		if err != nil {
+			abandon()
+		}
+	}()
+	cert, err = r.certificate(ctx, m)
 	if err == nil {
 		err = m.Verify(cert.Key)
 	}
@@ -77,7 +121,9 @@ func (r *Repository) certificate(ctx context.Context, m *Manifest) (*Certificate
 	return ParseCertificate(text)
 }
 
-func (r *Repository) checkWhitelist(ctx context.Context, cert *Certificate) error {
+// checkWhitelist answers nil if there is no certificate to look for: then the
+// manifest is what is wrong.
+func (r *Repository) checkWhitelist(ctx context.Context, certificate func() *Certificate) error {
 	return r.fetchSigned(ctx, WhitelistName, func(raw []byte) error {
 		w, err := ParseWhitelist(raw)
 		if err != nil {
@@ -88,6 +134,10 @@ func (r *Repository) checkWhitelist(ctx context.Context, cert *Certificate) erro
 		}
 		if w.Name != r.cfg.FQRN {
 			return fmt.Errorf("whitelist: %w: it is that of %q", ErrWrongName, w.Name)
+		}
+		cert := certificate()
+		if cert == nil {
+			return nil
 		}
 		if !w.Allows(cert) {
 			return fmt.Errorf("whitelist: %w: the manifest's certificate %s is not on it", ErrWrongKey,
