@@ -42,6 +42,7 @@ func verbs() []verb {
 		{"config", "show [FQRN]", 1, 2, runConfig},
 		{"resolve", "IMAGE", 1, 1, runResolve},
 		{"cache", "info|list|clean|verify|export|import [FILE]", 1, 2, runCache},
+		{"profile", "show IMAGE|export IMAGE FILE|import FILE", 2, 3, runProfile},
 		{"prefetch", "IMAGE|PATH", 1, 1, runPrefetch},
 		{"site", "", 0, 0, runSite},
 		{"json", "FILE", 1, 1, runJSON},

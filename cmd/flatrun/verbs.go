@@ -47,6 +47,7 @@ func verbs() []verb {
 	list = append(list, discoveryVerbs()...)
 	list = append(list, repositoryVerbs()...)
 	list = append(list, storageVerbs()...)
+	list = append(list, profileVerbs()...)
 	list = append(list, hostVerbs()...)
 	return append(list, foreignVerbs()...)
 }

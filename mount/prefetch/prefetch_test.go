@@ -516,13 +516,13 @@ func TestImage(t *testing.T) {
 }
 
 func TestProfileText(t *testing.T) {
-	p := &Profile{Objects: []cas.Object{
+	p := &Profile{Image: cas.Sum(cas.SHA1, []byte("image")), Objects: []cas.Object{
 		{Hash: cas.Sum(cas.SHA1, []byte("a")), Size: 5},
 		{Hash: cas.Sum(cas.SHAKE128, []byte("b")), Suffix: cas.PartialSuffix, Compression: cas.None, Size: 0},
 		{Hash: cas.Sum(cas.RMD160, []byte("c")), Suffix: cas.CatalogSuffix, Size: -1, Pinned: true},
 	}}
 	got, err := ParseProfile(p.Marshal())
-	if err != nil || !slices.Equal(got.Objects, p.Objects) {
+	if err != nil || got.Image != p.Image || !slices.Equal(got.Objects, p.Objects) {
 		t.Errorf("read back %v, %v", got, err)
 	}
 	line := p.Objects[0].Hash.String()

@@ -15,22 +15,27 @@ import (
 // Profile is a start-up profile: the objects that a start of an image reads, in the order of their first use. It names
 // objects only, no files and nobody's data.
 type Profile struct {
+	Image   cas.Hash // see Identify; zero if it is not known
 	Objects []cas.Object
 }
 
 const (
 	profileHead = "flatrun profile 1\n"
+	imageHead   = "image " // of a second line
 
 	// MaxObjects bounds a profile, MaxProfile its text.
 	MaxObjects = 16384
 	MaxProfile = 2 << 20
 )
 
-// Marshal writes a profile as text: a head line, then a line for each object with its hash, its kind (the suffix letter, or
+// Marshal writes a profile as text: a head line, a line with the image where it is known, then a line for each object with its hash, its kind (the suffix letter, or
 // "-" for a whole file), its compression and its uncompressed bytes.
 func (p *Profile) Marshal() []byte {
 	var b bytes.Buffer
 	b.WriteString(profileHead)
+	if !p.Image.IsZero() {
+		fmt.Fprintf(&b, "%s%s\n", imageHead, p.Image)
+	}
 	for _, o := range p.Objects {
 		kind := o.Suffix.String()
 		if kind == "" {
@@ -51,6 +56,13 @@ func ParseProfile(text []byte) (*Profile, error) {
 		return nil, errors.New("profile: it does not begin with \"" + strings.TrimSpace(profileHead) + "\"")
 	}
 	p := &Profile{}
+	if line, after, _ := strings.Cut(rest, "\n"); strings.HasPrefix(line, imageHead) {
+		var err error
+		if p.Image, err = cas.ParseHash(strings.TrimPrefix(line, imageHead)); err != nil {
+			return nil, fmt.Errorf("profile: line 2: %w", err)
+		}
+		rest = after
+	}
 	for line := range strings.Lines(rest) {
 		o, err := parseLine(strings.TrimSuffix(line, "\n"))
 		if err != nil {
