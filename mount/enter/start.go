@@ -121,6 +121,16 @@ func flock(ctx context.Context, f *os.File) error {
 // MakeDir makes the session's directory and the one above it, which must be ours alone: in /tmp anybody may have put
 // something of that name there.
 func MakeDir(dir string) error {
+	for try := 0; ; try++ {
+		err := makeDir(dir)
+		// Whoever leaves the upper one empty removes it, perhaps just between our making the two.
+		if !errors.Is(err, fs.ErrNotExist) || try == 100 {
+			return err
+		}
+	}
+}
+
+func makeDir(dir string) error {
 	for _, d := range []string{filepath.Dir(dir), dir} {
 		if err := os.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("make the session's directory: %w", err)
