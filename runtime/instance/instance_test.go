@@ -293,6 +293,29 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
+// TestLogsAtOnce: one makes its logs while another removes the directory.
+func TestLogsAtOnce(t *testing.T) {
+	s := store(t)
+	var wait sync.WaitGroup
+	for _, name := range []string{"a", "b", "c", "d"} {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			for range 20 {
+				stdout, stderr, err := s.OpenLogs(name)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				stdout.Close()
+				stderr.Close()
+				State{LogOut: stdout.Name(), LogErr: stderr.Name()}.RemoveLogs()
+			}
+		}()
+	}
+	wait.Wait()
+}
+
 func TestForeignDirectory(t *testing.T) {
 	s := store(t)
 	if err := os.MkdirAll(s.Dir, 0o755); err != nil {

@@ -1,6 +1,8 @@
 package instance
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -17,19 +19,28 @@ func (s *Store) LogPaths(name string) (stdout, stderr string) {
 
 // OpenLogs makes the two files anew.
 func (s *Store) OpenLogs(name string) (stdout, stderr *os.File, err error) {
-	if err := enter.MakeDir(s.Logs); err != nil {
-		return nil, nil, err
-	}
 	out, errs := s.LogPaths(name)
-	const flags = os.O_CREATE | os.O_TRUNC | os.O_WRONLY | os.O_APPEND | unix.O_NOFOLLOW
-	if stdout, err = os.OpenFile(out, flags, 0o600); err != nil {
+	for try := 0; ; try++ {
+		if err := enter.MakeDir(s.Logs); err != nil {
+			return nil, nil, err
+		}
+		stdout, err = openLog(out)
+		if !errors.Is(err, fs.ErrNotExist) || try == 100 { // else RemoveLogs has found the directory empty
+			break
+		}
+	}
+	if err != nil {
 		return nil, nil, err
 	}
-	if stderr, err = os.OpenFile(errs, flags, 0o600); err != nil {
+	if stderr, err = openLog(errs); err != nil {
 		stdout.Close()
 		return nil, nil, err
 	}
 	return stdout, stderr, nil
+}
+
+func openLog(file string) (*os.File, error) {
+	return os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
 }
 
 // RemoveLogs removes what an instance has written.
