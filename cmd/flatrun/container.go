@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
 
 	"github.com/flatrun/flatrun/mount/config/site"
@@ -123,6 +124,10 @@ func (c *container) run() error {
 	}
 	if c.sharing != nil {
 		return c.startShared(spec)
+	}
+	goruntime.LockOSThread() // the setting is the thread's, and this one becomes the command
+	if err := c.state.DieWithParent(); err != nil {
+		return fatal("end with the process that waits outside: %w", err)
 	}
 	return runtime.Start(spec, runtime.Extras{Log: c.slog()})
 }
