@@ -115,7 +115,8 @@ func (c *container) launcher() string {
 
 // plan keeps the PID namespace for as long as anybody is in it.
 func (s *sharing) plan(plan *enter.Plan) {
-	plan.Join = true // the user namespace is the same even for who comes when all have ended
+	// The session's user namespace is the same even for who comes when all have ended. Root's is entered with the rest.
+	plan.Join = plan.Join || !plan.Fakeroot
 	if plan.New&enter.PID != 0 {
 		plan.Init, plan.Linger = true, true
 	}
