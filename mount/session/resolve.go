@@ -16,8 +16,17 @@ import (
 // maxLinks is how many symbolic links a path may lead through, as in the kernel.
 const maxLinks = 40
 
-// resolve finds the directory of an image and what is known about running it.
+// resolve finds the directory of an image and what is known about running it; if it finds none, once more after a look for
+// new revisions.
 func (r *repositories) resolve(ctx context.Context, image string) (enter.Resolved, error) {
+	found, err := r.resolveNow(ctx, image)
+	if err == nil || !r.renew(ctx) {
+		return found, err
+	}
+	return r.resolveNow(ctx, image)
+}
+
+func (r *repositories) resolveNow(ctx context.Context, image string) (enter.Resolved, error) {
 	if fqrn, p, ok := splitPath(image); ok {
 		return r.resolvePath(ctx, image, fqrn, p)
 	}
