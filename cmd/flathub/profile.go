@@ -80,6 +80,7 @@ func (a *app) readProfile(name string) (*prefetch.Profile, error) {
 // changePack publishes a revision with the image's pack, or without it for a nil profile.
 func (a *app) changePack(ctx context.Context, r *repository, image string, profile *prefetch.Profile, o publish.CommitOptions) error {
 	start := time.Now()
+	r.options.Compression = cas.None // what is stored is compressed
 	tx, err := a.begin(ctx, r)
 	if err != nil {
 		return err
