@@ -130,7 +130,7 @@ func TestShareKey(t *testing.T) {
 			t.Errorf("%s shares it", name)
 		}
 	}
-	if key("/image", options{}) != key("/image", options{}) {
+	if again := key("/image", options{}); again != key("/image", options{}) {
 		t.Error("children of one parent do not share")
 	}
 }

@@ -18,7 +18,7 @@ func profileVerbs() []verb {
 		name: "profile", short: "Record what a start of an image reads, and use it elsewhere",
 		verbs: []verb{
 			{
-				name: "record", operands: "IMAGE COMMAND [ARG ...]", min: 2, max: -1, run: runProfileRecord,
+				name: "record", operands: "IMAGE COMMAND [ARG...]", min: 2, max: -1, run: runProfileRecord,
 				short: "Run a command in an image and record what it reads",
 				long: "The command runs with an empty cache and a session of its own. What it read in its first minute is added to the image's profile, " +
 					"which the next start with a cold cache fetches at once.",

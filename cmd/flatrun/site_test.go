@@ -85,7 +85,7 @@ func TestPlaceSite(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &runtime.Request{
-		NoMount: []string{"tmp", "home", "/etc/passwd"}, MinimalDev: true,
+		NoMount: []string{"tmp", "home", "/etc/passwd"}, MinimalDev: true, TmpfsSize: 64 << 20,
 		Sites: []runtime.Bind{{Source: "/data", ReadOnly: true, Optional: true, Origin: "file:1"}},
 	}
 	if !reflect.DeepEqual(r, want) {
