@@ -53,14 +53,13 @@ func (s *site) behind(t *testing.T, around func(w http.ResponseWriter, r *http.R
 func realTokens(t *testing.T, s *site) {
 	realSmall(t, s, "team/token:1", "token\n")
 	var granted atomic.Int32
-	var host string
-	host = s.behind(t, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	host := s.behind(t, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		switch {
 		case r.URL.Path == "/token":
 			granted.Add(1)
 			io.WriteString(w, `{"token": "let me in"}`)
 		case r.Header.Get("Authorization") != "Bearer let me in":
-			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="registry"`, host))
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="registry"`, r.Host))
 			w.WriteHeader(http.StatusUnauthorized)
 		default:
 			r.Header.Del("Authorization")
