@@ -215,7 +215,8 @@ func TestSessionKilled(t *testing.T) {
 	if !exists(w.dir + "/socket") {
 		t.Error("a killed session removed its socket")
 	}
-	if got := c.do("cat big"); !strings.Contains(got, "not connected") {
+	// The look-up that meets the end is aborted, later ones find the mount dead.
+	if got := c.do("cat big"); !strings.Contains(got, "not connected") && !strings.Contains(got, "connection abort") {
 		t.Errorf("a container of a killed session reads %q", got)
 	}
 	second := w.mustFind("debian:12", "bin/sh")
