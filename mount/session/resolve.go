@@ -30,7 +30,7 @@ func (r *repositories) resolveNow(ctx context.Context, image string) (enter.Reso
 	if fqrn, p, ok := splitPath(image); ok {
 		return r.resolvePath(ctx, image, fqrn, p)
 	}
-	if isThin(image) {
+	if r.isThin(image) {
 		return r.resolveThin(ctx, image)
 	}
 	found, err := r.resolveName(ctx, image)

@@ -27,9 +27,12 @@ const (
 )
 
 // isThin tells the names that can only be thin images: a file's absolute path, an OCI layout or archive.
-func isThin(image string) bool {
+func (r *repositories) isThin(image string) bool {
 	if strings.HasPrefix(image, "oci:") || strings.HasPrefix(image, "oci-archive:") {
 		return true
+	}
+	if r.tree != nil && strings.HasPrefix(path.Clean(image), r.tree.dir+"/") {
+		return false // served by this very process, which would wait for itself
 	}
 	info, err := os.Stat(image)
 	return path.IsAbs(image) && err == nil && info.Mode().IsRegular()
