@@ -38,7 +38,7 @@ func TestNotes(t *testing.T) {
 		init: []byte("\x00init"), root: "bb", catalogs: []rememberedCatalog{{1, 256, 1 << 40, "aa", ""}},
 		lineages: []rememberedPlace{{1, "/a"}}, dirs: map[uint64]rememberedDir{2: {301, "/c"}}, serial: 2, end: m.size - notesHeader,
 	}
-	again, got, err := openMemory(f)
+	_, got, err := openMemory(f)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Fatalf("got %+v, %v; want %+v", got, err, want)
 	}
@@ -46,7 +46,8 @@ func TestNotes(t *testing.T) {
 	if err := f.Truncate(m.size - 1); err != nil {
 		t.Fatal(err)
 	}
-	if again, got, err = openMemory(f); err != nil || got.root != "aa" {
+	again, got, err := openMemory(f)
+	if err != nil || got.root != "aa" {
 		t.Fatalf("cut short: %+v, %v", got, err)
 	}
 	again.note(noteRoot, nil, "cc")
