@@ -176,10 +176,11 @@ func TestCacheExportImport(t *testing.T) {
 
 func TestCacheUsage(t *testing.T) {
 	newCache(t, 0)
+	file := filepath.Join(t.TempDir(), "file")
 	for args, want := range map[string]string{
 		"cache frob": "usage:", "cache export": "usage:", "cache import": "usage:", "cache info x": "takes no", "cache": "usage:",
 		"cache clean --size 1 --all": "not both", "cache clean --size x": "size", "cache list [": "pattern", "cache import /no/such": "/no/such",
-		"cache export /tmp/x": "nothing to export", "prefetch": "usage:", "prefetch a --all --profile": "not both", "prefetch /cvmfs/a.b/c": "a.b",
+		"cache export " + file: "nothing to export", "prefetch": "usage:", "prefetch a --all --profile": "not both", "prefetch /cvmfs/a.b/c": "a.b",
 	} {
 		if _, err := says(t, strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", args, err, want)

@@ -112,6 +112,9 @@ func cacheExport(ctx context.Context, c *call, settings *config.Config, file str
 		return err
 	}
 	n, err := newCounter(ctx, c, cache, "exported")
+	if err == nil && n.s.total == 0 {
+		err = fmt.Errorf("cache %s: it is empty, there is nothing to export", settings.Cache.Dir)
+	}
 	if err != nil {
 		return err
 	}
