@@ -145,6 +145,11 @@ func (fs *FS) start(where string, options *fuse.MountOptions) error {
 }
 
 func (fs *FS) run(server *fuse.Server) {
+	if pool, err := requestBuffers(server); err != nil {
+		fs.log.Warn("buffers", "error", err)
+	} else {
+		makePresent(pool)
+	}
 	fs.server.Store(server)
 	go func() {
 		server.Serve()
