@@ -13,6 +13,7 @@ import (
 type dir struct {
 	id    uint64
 	inode uint64
+	view  *view
 	path  string // within the repository: "" or "/a/b"
 
 	lookups uint64 // answers the kernel has not forgotten yet; the table's lock guards it
@@ -28,14 +29,22 @@ type dir struct {
 type dirs struct {
 	mu     sync.RWMutex
 	byID   map[uint64]*dir
-	byPath map[string]*dir
+	byPath map[viewPath]*dir
 	serial uint64
 	memory *notebook
 }
 
-func newDirs() *dirs {
-	root := &dir{id: fuse.FUSE_ROOT_ID, inode: rootInode}
-	return &dirs{byID: map[uint64]*dir{root.id: root}, byPath: map[string]*dir{"": root}}
+// viewPath tells the directories of one path in several views apart.
+type viewPath struct {
+	view uint64
+	path string
+}
+
+func (d *dir) key() viewPath { return viewPath{d.view.number, d.path} }
+
+func newDirs(head *view) *dirs {
+	root := &dir{id: fuse.FUSE_ROOT_ID, inode: rootInode, view: head}
+	return &dirs{byID: map[uint64]*dir{root.id: root}, byPath: map[viewPath]*dir{root.key(): root}}
 }
 
 // get finds a directory by its id, nil if the kernel does not know it.
@@ -46,23 +55,23 @@ func (t *dirs) get(id uint64) *dir {
 }
 
 // find finds a directory by its path, nil if the kernel does not know it.
-func (t *dirs) find(path string) *dir {
+func (t *dirs) find(v *view, path string) *dir {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.byPath[path]
+	return t.byPath[viewPath{v.number, path}]
 }
 
 // ref counts one more answer that names the directory, entering it at the first one.
-func (t *dirs) ref(path string, inode uint64) *dir {
+func (t *dirs) ref(v *view, path string, inode uint64) *dir {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	d := t.byPath[path]
+	d := t.byPath[viewPath{v.number, path}]
 	if d == nil {
 		t.serial++
-		d = &dir{id: dirBit | t.serial, inode: inode, path: path}
+		d = &dir{id: dirBit | t.serial, inode: inode, view: v, path: path}
 		t.byID[d.id] = d
-		t.byPath[path] = d
-		t.memory.note(noteDir, []uint64{t.serial, inode}, path)
+		t.byPath[d.key()] = d
+		t.memory.note(noteDir, []uint64{t.serial, inode, v.number}, path)
 	}
 	d.lookups++
 	return d
@@ -81,7 +90,7 @@ func (t *dirs) forget(id, n uint64) {
 	}
 	if d.lookups -= min(n, d.lookups); d.lookups == 0 && !d.recalled {
 		delete(t.byID, id)
-		delete(t.byPath, d.path)
+		delete(t.byPath, d.key())
 		t.memory.note(noteForgot, []uint64{id &^ dirBit})
 	}
 }
@@ -97,9 +106,9 @@ func (t *dirs) all() []*dir {
 	return list
 }
 
-// sorted lists the directories known at this moment, each before those below it and these right after it.
-func (t *dirs) sorted() []*dir {
-	all := t.all()
+// sorted lists the directories of a view known at this moment, each before those below it and these right after it.
+func (t *dirs) sorted(v *view) []*dir {
+	all := slices.DeleteFunc(t.all(), func(d *dir) bool { return d.view != v })
 	slices.SortFunc(all, func(a, b *dir) int { return comparePaths(a.path, b.path) })
 	return all
 }

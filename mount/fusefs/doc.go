@@ -30,4 +30,10 @@
 //  3. The kernel drops exactly the names that differ, the directory's attributes and its cached listing.
 //
 // Files that were open keep their id, and with it their bytes, attributes and page cache.
+//
+// # Revisions that stay
+//
+// Who must not see a new revision is given a directory of the root that no listing has and that shows one revision for good
+// (Pin). Its directories are others than those of the root, as a directory can have one place only; files that are the same
+// in several revisions have one id, and so one copy of their pages, in all of them.
 package fusefs

@@ -70,6 +70,7 @@ type FS struct {
 
 	numbers  *numbers
 	dirs     *dirs
+	pins     pins
 	memory   *notebook // nil for none
 	init     []byte    // the kernel's INIT request, where a mount is taken over
 	lineages lineages
@@ -77,7 +78,7 @@ type FS struct {
 	contents contents
 	objects  *objects
 
-	state     atomic.Pointer[state]
+	head      *view           // that of the root directory
 	updating  sync.Mutex      // one Update at a time; guards what follows
 	unsettled map[*dir]*state // directories that could not be compared, with the state the kernel may know
 }
@@ -91,9 +92,10 @@ func New(cfg Config) (*FS, error) {
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		repo:          cfg.Repo, name: cfg.Repo.FQRN(), uid: cfg.UID, gid: cfg.GID,
 		timeout: cfg.Timeout, onRead: cfg.OnRead, usage: cfg.Usage, log: cfg.Log, debug: cfg.Debug,
-		gone: make(chan struct{}), numbers: newNumbers(), dirs: newDirs(),
+		gone: make(chan struct{}), numbers: newNumbers(), head: &view{},
 		unsettled: make(map[*dir]*state),
 	}
+	fs.dirs = newDirs(fs.head)
 	if fs.log == nil {
 		fs.log = slog.New(slog.DiscardHandler)
 	}
@@ -108,14 +110,14 @@ func New(cfg Config) (*FS, error) {
 		fs.cancel()
 		return nil, err
 	}
-	fs.state.Store(st)
+	fs.head.state.Store(st)
 	return fs, nil
 }
 
 // begin answers the first state: the head, or that in which an earlier server left the mount.
 func (fs *FS) begin(cfg Config) (*state, error) {
 	if cfg.Memory == nil {
-		return fs.newState(cfg.Repo.Head(), 1)
+		return fs.newState(fs.head, cfg.Repo.Head(), 1)
 	}
 	m, r, err := openMemory(cfg.Memory)
 	if err != nil {
@@ -125,7 +127,7 @@ func (fs *FS) begin(cfg Config) (*state, error) {
 	if r.init != nil {
 		return fs.recall(fs.ctx, r)
 	}
-	st, err := fs.newState(cfg.Repo.Head(), 1)
+	st, err := fs.newState(fs.head, cfg.Repo.Head(), 1)
 	if err == nil {
 		m.note(noteRoot, nil, st.root.holder.cat.hash.String())
 	}

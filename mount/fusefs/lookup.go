@@ -24,8 +24,11 @@ func (fs *FS) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out
 	if len(name) > maxName { // the kernel lets longer ones through, and file systems answer so
 		return fuse.Status(syscall.ENAMETOOLONG)
 	}
+	if d.id == fuse.FUSE_ROOT_ID && isPinName(name) {
+		return fs.lookupPinned(name, out)
+	}
 	d.entered.Store(true) // before the state is looked at, see notify
-	st := fs.state.Load()
+	st := d.view.state.Load()
 	path := join(d.path, name)
 	l, err := ask(fs, caller{cancel, in.Pid}, func(ctx context.Context) (*listed, error) { return fs.child(ctx, st, d, path) })
 	switch {
@@ -98,7 +101,7 @@ func (fs *FS) entry(st *state, path string, l *listed, out *fuse.EntryOut) {
 		l.cat.known.Add(1)
 		return
 	}
-	d := fs.dirs.ref(path, l.attr.Ino)
+	d := fs.dirs.ref(st.view, path, l.attr.Ino)
 	out.NodeId, out.Attr.Ino = d.id, d.inode
 	if p := d.place.Load(); p == nil || p.generation != st.generation {
 		d.place.Store(newPlace(st, l.tree, l.row, l.flags, l.has))
@@ -120,7 +123,7 @@ func (fs *FS) Forget(id, n uint64) {
 // GetAttr answers the attributes of an id. The kernel asks for the root's, and after Update for changed directories'.
 func (fs *FS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	defer fs.counters.count(opGetAttr, time.Now())
-	st := fs.state.Load()
+	st := fs.stateOf(in.NodeId)
 	n, err := ask(fs, caller{cancel, in.Pid}, func(ctx context.Context) (node, error) { return fs.node(ctx, st, in.NodeId) })
 	if err == nil {
 		fs.attr(st, &n.entry, n.inode, &out.Attr)
@@ -132,7 +135,7 @@ func (fs *FS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.Attr
 // Readlink answers the target, its variables expanded.
 func (fs *FS) Readlink(cancel <-chan struct{}, in *fuse.InHeader) ([]byte, fuse.Status) {
 	defer fs.counters.count(opReadlink, time.Now())
-	st := fs.state.Load()
+	st := fs.stateOf(in.NodeId)
 	n, err := ask(fs, caller{cancel, in.Pid}, func(ctx context.Context) (node, error) { return fs.node(ctx, st, in.NodeId) })
 	if err == nil && !n.entry.IsSymlink() {
 		err = syscall.EINVAL

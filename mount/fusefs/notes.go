@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +21,9 @@ import (
 //	R text                              hash of the root catalog that the kernel's tables are up to
 //	C number base rows hash prefix      a catalog's numbers
 //	L number path                       the catalog was at this place
-//	D serial inode path                 a directory
+//	P number                            the revision with this root catalog is pinned
+//	U number                            not any more
+//	D serial inode number path          a directory of the pinned revision, 0 for the one that follows the head
 //	F serial                            the kernel forgot it
 //
 // The last note may be cut short by the death: then the kernel did not learn of it.
@@ -29,6 +33,8 @@ const (
 	noteRoot    = 'R'
 	noteCatalog = 'C'
 	noteLineage = 'L'
+	notePin     = 'P'
+	noteUnpin   = 'U'
 	noteDir     = 'D'
 	noteForgot  = 'F'
 )
@@ -129,8 +135,11 @@ func (r *remembered) encode() (b []byte) {
 	for _, l := range r.lineages {
 		b = appendNote(b, noteLineage, []uint64{l.number}, l.at)
 	}
+	for _, number := range r.pins {
+		b = appendNote(b, notePin, []uint64{number})
+	}
 	for serial, d := range r.dirs {
-		b = appendNote(b, noteDir, []uint64{serial, d.inode}, d.path)
+		b = appendNote(b, noteDir, []uint64{serial, d.inode, d.view}, d.path)
 	}
 	if _, known := r.dirs[r.serial]; !known && r.serial > 0 { // that it is not given again
 		b = appendNote(b, noteForgot, []uint64{r.serial})
@@ -144,6 +153,7 @@ type remembered struct {
 	root     string
 	catalogs []rememberedCatalog // in the order of their numbers
 	lineages []rememberedPlace
+	pins     []uint64                 // numbers of root catalogs
 	dirs     map[uint64]rememberedDir // by serial
 	serial   uint64                   // the last one
 	end      int64                    // of the last whole note
@@ -160,8 +170,8 @@ type rememberedPlace struct {
 }
 
 type rememberedDir struct {
-	inode uint64
-	path  string
+	inode, view uint64
+	path        string
 }
 
 var errNotes = errors.New("the notes of the server before are damaged")
@@ -205,8 +215,16 @@ func (r *remembered) take(kind byte, p *noteParser) bool {
 		if !p.short {
 			r.lineages = append(r.lineages, l)
 		}
+	case notePin:
+		if n := p.number(); !p.short && !slices.Contains(r.pins, n) {
+			r.pins = append(r.pins, n)
+		}
+	case noteUnpin:
+		if n := p.number(); !p.short {
+			r.unpin(n)
+		}
 	case noteDir:
-		serial, d := p.number(), rememberedDir{p.number(), p.text()}
+		serial, d := p.number(), rememberedDir{p.number(), p.number(), p.text()}
 		if !p.short {
 			r.dirs[serial] = d
 			r.serial = max(r.serial, serial)
@@ -220,6 +238,12 @@ func (r *remembered) take(kind byte, p *noteParser) bool {
 		return false
 	}
 	return true
+}
+
+// unpin takes a pinned revision away with its directories.
+func (r *remembered) unpin(number uint64) {
+	r.pins = slices.DeleteFunc(r.pins, func(n uint64) bool { return n == number })
+	maps.DeleteFunc(r.dirs, func(_ uint64, d rememberedDir) bool { return d.view == number })
 }
 
 // noteParser reads values; short tells that one of them was not whole.

@@ -30,13 +30,13 @@ func TestNotes(t *testing.T) {
 	m.note(noteInit, nil, "\x00init")
 	m.note(noteCatalog, []uint64{1, 256, 1 << 40}, "aa", "")
 	m.note(noteLineage, []uint64{1}, "/a")
-	m.note(noteDir, []uint64{1, 300}, "/a\nb")
-	m.note(noteDir, []uint64{2, 301}, "/c")
+	m.note(noteDir, []uint64{1, 300, 0}, "/a\nb")
+	m.note(noteDir, []uint64{2, 301, 0}, "/c")
 	m.note(noteForgot, []uint64{1})
 	m.note(noteRoot, nil, "bb")
 	want := &remembered{
 		init: []byte("\x00init"), root: "bb", catalogs: []rememberedCatalog{{1, 256, 1 << 40, "aa", ""}},
-		lineages: []rememberedPlace{{1, "/a"}}, dirs: map[uint64]rememberedDir{2: {301, "/c"}}, serial: 2, end: m.size - notesHeader,
+		lineages: []rememberedPlace{{1, "/a"}}, dirs: map[uint64]rememberedDir{2: {301, 0, "/c"}}, serial: 2, end: m.size - notesHeader,
 	}
 	_, got, err := openMemory(f)
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -92,7 +92,7 @@ func TestNotesGathered(t *testing.T) {
 	m.note(noteLineage, []uint64{1}, "")
 	path := "/" + strings.Repeat("long", 500)
 	for serial := range uint64(20_000) {
-		m.note(noteDir, []uint64{serial + 1, 300}, path)
+		m.note(noteDir, []uint64{serial + 1, 300, 0}, path)
 		if serial%1000 != 999 {
 			m.note(noteForgot, []uint64{serial + 1})
 		}
@@ -111,23 +111,32 @@ func TestNotesGathered(t *testing.T) {
 }
 
 func TestDirsRecalled(t *testing.T) {
-	table := newDirs()
-	table.recall(&remembered{serial: 9, dirs: map[uint64]rememberedDir{4: {300, "/a"}}})
-	d := table.find("/a")
+	head, pinned := &view{}, &view{number: 7}
+	table := newDirs(head)
+	table.recall(&remembered{serial: 9, dirs: map[uint64]rememberedDir{4: {300, 0, "/a"}, 5: {300, 7, "/a"}, 6: {300, 8, "/a"}}},
+		map[uint64]*view{0: head, 7: pinned})
+	d := table.find(head, "/a")
 	if d == nil || d.id != dirBit|4 || d.inode != 300 || !d.entered.Load() {
 		t.Fatalf("recalled as %+v", d)
 	}
 	table.forget(d.id, 3)
-	if table.find("/a") != d || table.ref("/a", 1) != d {
+	if table.find(head, "/a") != d || table.ref(head, "/a", 1) != d {
 		t.Error("forgotten although the kernel may have been told of it more often")
 	}
-	if next := table.ref("/b", 301); next.id != dirBit|10 {
+	if other := table.find(pinned, "/a"); other == nil || other == d || other.view != pinned || table.get(dirBit|6) != nil {
+		t.Errorf("of the pinned revision %+v is known, of one that is gone %+v", other, table.get(dirBit|6))
+	}
+	table.abandon(pinned)
+	if table.find(pinned, "/a") != nil || table.find(head, "/a") != d {
+		t.Error("a revision that is not pinned any more keeps its directories, or the head lost its own")
+	}
+	if next := table.ref(head, "/b", 301); next.id != dirBit|10 {
 		t.Errorf("the next id is %#x", next.id)
 	}
 }
 
 func FuzzNotes(f *testing.F) {
-	f.Add([]byte("R\x02aaI\x04initC\x01\x80\x02\x05\x02aa\x00L\x01\x02/aD\x01\x05\x02/aF\x01"))
+	f.Add([]byte("R\x02aaI\x04initC\x01\x80\x02\x05\x02aa\x00L\x01\x02/aP\x01D\x01\x05\x01\x02/aF\x01U\x01"))
 	f.Add([]byte("D\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := parseNotes(b)

@@ -9,22 +9,28 @@ import (
 	"github.com/flatrun/flatrun/mount/repo"
 )
 
-// state is the revision that requests are answered from.
+// state is the revision that the requests about a view are answered from.
 type state struct {
+	view       *view
 	rev        *repo.Revision
 	generation uint64
 	root       *place
 }
 
 // newState prepares a revision; the kernel does not see it yet.
-func (fs *FS) newState(rev *repo.Revision, generation uint64) (*state, error) {
+func (fs *FS) newState(v *view, rev *repo.Revision, generation uint64) (*state, error) {
 	root := rev.Root()
 	t, err := fs.tree(root, "")
 	if err != nil {
 		return nil, err
 	}
-	return &state{rev: rev, generation: generation,
-		root: &place{generation: generation, holder: t, row: root.Entry.Row, xattrs: root.Entry.HasXattrs, inside: t}}, nil
+	return stateAt(v, rev, generation, t, &root.Entry), nil
+}
+
+// stateAt is the revision whose root catalog is t, with root as its own entry.
+func stateAt(v *view, rev *repo.Revision, generation uint64, t *tree, root *catalog.Entry) *state {
+	return &state{view: v, rev: rev, generation: generation,
+		root: &place{generation: generation, holder: t, row: root.Row, xattrs: root.HasXattrs, inside: t}}
 }
 
 // tree is a catalog at the place where a revision mounts it: what the children of a directory are found in.
@@ -106,7 +112,7 @@ func (fs *FS) find(ctx context.Context, st *state, path string) (*place, error) 
 	up := catalog.Parent(path)
 	var above *place
 	var err error
-	if d := fs.dirs.find(up); d != nil {
+	if d := fs.dirs.find(st.view, up); d != nil {
 		above, err = fs.place(ctx, st, d)
 	} else {
 		above, err = fs.find(ctx, st, up)

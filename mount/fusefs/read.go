@@ -20,7 +20,7 @@ import (
 // Read answers bytes of a file. There is no OPEN: everything follows from the id.
 func (fs *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	defer fs.counters.count(opRead, time.Now())
-	st := fs.state.Load()
+	st := fs.head.state.Load() // for what an id means any revision does
 	who := caller{cancel, in.Pid}
 	c := fs.contents.get(in.NodeId)
 	if c == nil {

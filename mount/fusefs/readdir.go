@@ -29,7 +29,7 @@ func (fs *FS) readDir(o op, who caller, in *fuse.ReadIn, out *fuse.DirEntryList)
 		return fuse.ENOTDIR
 	}
 	d.entered.Store(true) // before the state is looked at, see notify
-	st := fs.state.Load()
+	st := d.view.state.Load()
 	l := fs.listings.get(d.id, st.generation)
 	var err error
 	if l == nil {
@@ -60,14 +60,14 @@ func (fs *FS) emit(o op, st *state, d *dir, l *listing, i uint64, out *fuse.DirE
 	switch {
 	case i == 1:
 		entry.Name = ".."
-		if up := fs.dirs.find(catalog.Parent(d.path)); up != nil {
+		if up := fs.dirs.find(d.view, catalog.Parent(d.path)); up != nil {
 			entry.Ino = up.inode
 		}
 	case i >= dots:
 		e = &l.entries[i-dots]
 		entry.Name, entry.Mode, entry.Ino = e.name, e.attr.Mode, e.attr.Ino
 		if e.id == 0 {
-			if known := fs.dirs.find(join(d.path, e.name)); known != nil {
+			if known := fs.dirs.find(d.view, join(d.path, e.name)); known != nil {
 				entry.Ino = known.inode
 			}
 		}

@@ -89,7 +89,7 @@ func TestSecondWalk(t *testing.T) {
 func TestForget(t *testing.T) {
 	m := mountConfig(t, repotest.Build(t, repotest.Spec{Tree: manyFiles()}).Config(t), nil)
 	walk(t, m.dir)
-	if n := len(m.dirs.sorted()); n < 20 {
+	if n := len(m.dirs.sorted(m.head)); n < 20 {
 		t.Fatalf("only %d directories are known after a walk", n)
 	}
 	known := int64(0)
@@ -110,11 +110,11 @@ func TestForget(t *testing.T) {
 		for _, n := range m.numbers.all {
 			left += n.known.Load()
 		}
-		if dirs := len(m.dirs.sorted()); dirs < 5 && left < 5 {
+		if dirs := len(m.dirs.sorted(m.head)); dirs < 5 && left < 5 {
 			break
 		}
 		if deadline() {
-			t.Fatalf("%d directories and %d files are still known", len(m.dirs.sorted()), left)
+			t.Fatalf("%d directories and %d files are still known", len(m.dirs.sorted(m.head)), left)
 		}
 	}
 }

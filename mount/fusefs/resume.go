@@ -3,6 +3,7 @@ package fusefs
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -56,17 +57,46 @@ func (fs *FS) recall(ctx context.Context, r *remembered) (*state, error) {
 			fs.lineages.add(l.at, n, nil)
 		}
 	}
-	fs.dirs.recall(r)
-	for _, n := range fs.numbers.all {
-		if n.hash.String() != r.root {
+	views := map[uint64]*view{fs.head.number: fs.head}
+	for _, number := range r.pins {
+		v, err := fs.recallPin(ctx, number)
+		if err != nil {
+			fs.log.Warn("a pinned revision is lost to those who use it", "catalog", number, "error", err)
 			continue
 		}
-		e := n.Root()
-		t := &tree{cat: n, root: repo.Node{Catalog: n.Catalog, CatalogHash: n.hash, Number: n.opened, Entry: e, Ident: e.Row}}
-		t.elders = fs.lineages.add("", n, fs.memory)
-		return &state{rev: head, generation: 1, root: &place{generation: 1, holder: t, row: e.Row, xattrs: e.HasXattrs, inside: t}}, nil
+		views[number] = v
+	}
+	fs.dirs.recall(r, views)
+	for _, n := range fs.numbers.all {
+		if n.hash.String() == r.root {
+			return fs.recallState(fs.head, head, n), nil
+		}
 	}
 	return nil, fmt.Errorf("%w: root catalog %q is not among them", errNotes, r.root)
+}
+
+// recallState is the revision with the root catalog n.
+func (fs *FS) recallState(v *view, rev *repo.Revision, n *numbered) *state {
+	e := n.Root()
+	t := &tree{cat: n, root: repo.Node{Catalog: n.Catalog, CatalogHash: n.hash, Number: n.opened, Entry: e, Ident: e.Row}}
+	t.elders = fs.lineages.add("", n, fs.memory)
+	return stateAt(v, rev, 1, t, &e)
+}
+
+// recallPin pins a revision again; it had been verified when the server before pinned it.
+func (fs *FS) recallPin(ctx context.Context, number uint64) (*view, error) {
+	n := fs.numbers.all[number]
+	if n == nil {
+		return nil, errors.New("its root catalog cannot be had")
+	}
+	rev, err := fs.repo.At(ctx, n.hash)
+	if err != nil {
+		return nil, err
+	}
+	v := &view{number: number}
+	v.state.Store(fs.recallState(v, rev, n))
+	fs.pins.add(PinName(n.hash), v)
+	return v, nil
 }
 
 // recallCatalog opens a catalog again. One that is neither cached nor to be fetched now keeps its numbers from being given
@@ -98,13 +128,17 @@ func (fs *FS) openedAs(h cas.Hash) uint32 {
 	return 0
 }
 
-// recall enters the directories that the kernel knows. It may know what is in each.
-func (t *dirs) recall(r *remembered) {
+// recall enters the directories that the kernel knows, of the views that there are. It may know what is in each.
+func (t *dirs) recall(r *remembered, views map[uint64]*view) {
 	t.serial = r.serial
 	for serial, known := range r.dirs {
-		d := &dir{id: dirBit | serial, inode: known.inode, path: known.path, recalled: true}
+		v := views[known.view]
+		if v == nil {
+			continue
+		}
+		d := &dir{id: dirBit | serial, inode: known.inode, view: v, path: known.path, recalled: true}
 		d.entered.Store(true)
-		t.byID[d.id], t.byPath[d.path] = d, d
+		t.byID[d.id], t.byPath[d.key()] = d, d
 	}
 	t.byID[fuse.FUSE_ROOT_ID].entered.Store(true)
 }

@@ -7,9 +7,9 @@ import (
 )
 
 // StatFs answers what df shows: as with the official client the cache's use, and the number of entries of the repository.
-func (fs *FS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+func (fs *FS) StatFs(_ <-chan struct{}, in *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
 	defer fs.counters.count(opStatFs, time.Now())
-	s, err := fs.state.Load().root.holder.cat.Statistics()
+	s, err := fs.stateOf(in.NodeId).root.holder.cat.Statistics()
 	if err != nil {
 		return fs.answer(opStatFs, "", unavailable(err))
 	}

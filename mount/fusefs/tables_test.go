@@ -65,37 +65,39 @@ func TestIDs(t *testing.T) {
 }
 
 func TestDirs(t *testing.T) {
-	table := newDirs()
+	head := &view{}
+	table := newDirs(head)
 	if root := table.get(fuse.FUSE_ROOT_ID); root == nil || root.path != "" || root.inode != rootInode {
 		t.Fatalf("root is %+v", root)
 	}
 	table.forget(fuse.FUSE_ROOT_ID, 1)
-	d := table.ref("/a", 300)
-	if again := table.ref("/a", 999); again != d || again.inode != 300 {
+	d := table.ref(head, "/a", 300)
+	if again := table.ref(head, "/a", 999); again != d || again.inode != 300 {
 		t.Errorf("a known directory changed: %+v", again)
 	}
-	table.ref("/a/b", 301)
+	table.ref(head, "/a/b", 301)
 	table.forget(d.id, 1)
-	if table.get(d.id) != d || table.find("/a") != d {
+	if table.get(d.id) != d || table.find(head, "/a") != d {
 		t.Error("forgotten while the kernel knows it")
 	}
 	table.forget(d.id, 5)
-	if table.get(d.id) != nil || table.find("/a") != nil {
+	if table.get(d.id) != nil || table.find(head, "/a") != nil {
 		t.Error("still there after the last FORGET")
 	}
 	table.forget(d.id, 1)
-	if next := table.ref("/a", 302); next.id == d.id {
+	if next := table.ref(head, "/a", 302); next.id == d.id {
 		t.Error("an id was given twice")
 	}
 }
 
 func TestSorted(t *testing.T) {
-	table := newDirs()
+	head := &view{}
+	table := newDirs(head)
 	for _, p := range []string{"/a-b", "/a/z", "/a", "/a/b/c", "/a.d", "/a/b", "/b"} {
-		table.ref(p, 1)
+		table.ref(head, p, 1)
 	}
 	var got []string
-	for _, d := range table.sorted() {
+	for _, d := range table.sorted(head) {
 		got = append(got, d.path)
 	}
 	want := []string{"", "/a", "/a/b", "/a/b/c", "/a/z", "/a-b", "/a.d", "/b"}

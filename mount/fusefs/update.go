@@ -11,20 +11,20 @@ import (
 	"github.com/flatrun/flatrun/mount/catalog"
 )
 
-// Update moves the mount to the repository's head. It returns when the kernel has dropped all that changed; requests are
+// Update moves the mount to the repository's head, all but what is pinned. It returns when the kernel has dropped all that changed; requests are
 // answered from the new revision as soon as it begins. An error names the directories that the kernel may still show as
 // they were, because a catalog could not be had; the next Update looks at them again.
 func (fs *FS) Update(ctx context.Context) error {
 	fs.updating.Lock()
 	defer fs.updating.Unlock()
-	was := fs.state.Load()
+	was := fs.head.state.Load()
 	is := was
 	if head := fs.repo.Head(); head.Root().CatalogHash != was.root.holder.cat.hash {
 		var err error
-		if is, err = fs.newState(head, was.generation+1); err != nil {
+		if is, err = fs.newState(fs.head, head, was.generation+1); err != nil {
 			return err
 		}
-		fs.state.Store(is)
+		fs.head.state.Store(is)
 	}
 	err := fs.notify(ctx, was, is)
 	if err == nil && was != is {
@@ -62,7 +62,7 @@ func (fs *FS) notify(ctx context.Context, was, is *state) error {
 		fs.tell(fs.dirs.get(fuse.FUSE_ROOT_ID), nil) // every other directory's attributes are its parent's to tell of
 	}
 	var same *dir // everything below it has the same catalog in both revisions
-	for _, d := range fs.dirs.sorted() {
+	for _, d := range fs.dirs.sorted(fs.head) {
 		// Where nothing was looked up since it became known, the kernel knows nothing; whoever looks now uses the new state.
 		if was == is || same != nil && below(d.path, same.path) || fs.unsettled[d] != nil || !d.entered.Load() {
 			continue
@@ -200,7 +200,7 @@ func (fs *FS) tell(d *dir, changes []change) {
 			server.EntryNotify(d.id, c.name)
 		}
 		if c.isDir {
-			if child := fs.dirs.find(join(d.path, c.name)); child != nil {
+			if child := fs.dirs.find(d.view, join(d.path, c.name)); child != nil {
 				server.InodeNotify(child.id, 0, 0)
 			}
 		}

@@ -105,7 +105,7 @@ func (fs *FS) hasXattrs(id uint64) bool {
 		return false
 	}
 	p := d.place.Load()
-	return p == nil || p.generation != fs.state.Load().generation || p.xattrs
+	return p == nil || p.generation != d.view.state.Load().generation || p.xattrs
 }
 
 // reply copies a value to where the kernel wants it, or tells its size.
@@ -116,9 +116,9 @@ func reply(value, dest []byte) (uint32, fuse.Status) {
 	return uint32(copy(dest, value)), fuse.OK
 }
 
-// repoNode is the entry behind an id in the form that the repository takes, in the current revision.
+// repoNode is the entry behind an id in the form that the repository takes, in the revision that its view shows.
 func (fs *FS) repoNode(ctx context.Context, id uint64) (*repo.Revision, repo.Node, error) {
-	st := fs.state.Load()
+	st := fs.stateOf(id)
 	if cat, row, ok := fs.numbers.byID(id); ok {
 		n, err := st.rev.NodeAt(cat.opened, row)
 		return st.rev, n, unavailable(err)

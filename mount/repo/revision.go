@@ -58,6 +58,16 @@ func (r *Repository) revision(ctx context.Context, m *Manifest) (*Revision, erro
 	return v, nil
 }
 
+// At opens the revision with the given root catalog, which the caller knows to have been verified before: here only the
+// catalog's hash is, and that the site does not refuse the revision.
+func (r *Repository) At(ctx context.Context, root cas.Hash) (*Revision, error) {
+	v, err := r.revision(ctx, &Manifest{Name: r.cfg.FQRN, Root: root, RootSize: -1, TTL: defaultTTL})
+	if err != nil {
+		return nil, fmt.Errorf("repository %s: %w", r.cfg.FQRN, err)
+	}
+	return v, nil
+}
+
 // Manifest describes the revision. Where the revision is pinned, or comes from
 // the cache of an unreachable repository, it says no more than is known.
 func (v *Revision) Manifest() *Manifest { return v.manifest }

@@ -136,6 +136,29 @@ func TestUnchangedCatalogIsShared(t *testing.T) {
 }
 
 // TestRollback: a server that offers an old manifest, properly signed.
+// A process that goes on for another one opens the revisions that were held, by their hashes.
+func TestAt(t *testing.T) {
+	r := repotest.Build(t, repotest.Spec{Tree: []repotest.File{{Path: "/file", Content: "one"}}})
+	first := r.Manifest.Root
+	r.Publish(t, repotest.Rev{Tree: []repotest.File{{Path: "/file", Content: "two"}}})
+	cfg := r.Config(t)
+	o := repotest.Open(t, cfg)
+	old, err := o.At(t.Context(), first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, now := text(t, old, "/file"), text(t, o.Head(), "/file"); got != "one" || now != "two" || old.Manifest().Revision != 1 {
+		t.Errorf("revision %d reads %q, the head %q", old.Manifest().Revision, got, now)
+	}
+	if _, err := o.At(t.Context(), cas.Sum(cas.SHA1, []byte("nothing"))); err == nil {
+		t.Error("a revision that is nowhere was opened")
+	}
+	cfg.Blacklist = []string{"<" + r.FQRN + " 2"}
+	if _, err := repotest.Open(t, cfg).At(t.Context(), first); !errors.Is(err, repo.ErrBlacklisted) {
+		t.Errorf("a refused revision: %v", err)
+	}
+}
+
 func TestRollback(t *testing.T) {
 	r := repotest.Build(t, repotest.Spec{Tree: tree()})
 	path := filepath.Join(r.Dir, repo.ManifestName)
