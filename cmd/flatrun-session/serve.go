@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/flatrun/flatrun/mount/config"
 	"github.com/flatrun/flatrun/mount/session"
 	"github.com/flatrun/flatrun/mount/session/keep"
 )
@@ -47,6 +48,22 @@ func serving(run func(log *slog.Logger, ready func()) error) error {
 
 // runServe is the session's process, started by enter.Start: a parent that only holds descriptors, and the server.
 func runServe(ctx context.Context, c *call) error {
+	return c.supervised(ctx, func(s start) error {
+		return session.Run(ctx, session.Config{Dir: c.args[0], Settings: s.settings, Keeper: s.keeper, Kept: s.kept, Log: s.log}, s.ready)
+	})
+}
+
+// start is what a server begins with.
+type start struct {
+	settings *config.Config
+	log      *slog.Logger
+	keeper   *keep.Keeper
+	kept     map[string][]*os.File // by a server before this one, see keep.Open
+	ready    func()
+}
+
+// supervised runs a server below a parent that keeps what it must not lose when it is killed.
+func (c *call) supervised(ctx context.Context, run func(start) error) error {
 	if !keep.Supervised() {
 		syscall.CloseOnExec(readyFD)
 		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -65,7 +82,7 @@ func runServe(ctx context.Context, c *call) error {
 		if err != nil {
 			return err
 		}
-		return session.Run(ctx, session.Config{Dir: c.args[0], Settings: settings, Keeper: keeper, Kept: kept, Log: log}, ready)
+		return run(start{settings, log, keeper, kept, ready})
 	})
 }
 
@@ -74,18 +91,15 @@ const serveMount = "FLATRUN_SERVE_MOUNT"
 
 // runMount returns when the mount is usable, and leaves a server behind.
 func runMount(ctx context.Context, c *call) error {
+	if os.Getenv(serveMount) != "" { // the directory is not looked at: a server before this one may have owed it answers
+		return c.supervised(ctx, func(s start) error {
+			return session.Mount(ctx, session.HostConfig{FQRN: c.args[0], Dir: c.args[1], Settings: s.settings, Metrics: c.metrics,
+				Keeper: s.keeper, Kept: s.kept, Log: s.log}, s.ready)
+		})
+	}
 	fqrn, dir, err := mountpoint(c.args)
 	if err != nil {
 		return err
-	}
-	if os.Getenv(serveMount) != "" {
-		return serving(func(log *slog.Logger, ready func()) error {
-			settings, err := c.settings()
-			if err != nil {
-				return err
-			}
-			return session.Mount(ctx, session.HostConfig{FQRN: fqrn, Dir: dir, Settings: settings, Metrics: c.metrics, Log: log}, ready)
-		})
 	}
 	if len(c.args) == 1 {
 		if err := os.MkdirAll(dir, 0o700); err != nil {

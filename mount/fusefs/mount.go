@@ -7,7 +7,6 @@ import (
 	"log"
 	"log/slog"
 	"os"
-	"os/exec"
 	"strconv"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -79,8 +78,6 @@ func newMount(dev int, name string) (int, error) {
 // options are the answers that save requests; reference figures stand beside the file system's benchmark.
 func (fs *FS) options() *fuse.MountOptions {
 	return &fuse.MountOptions{
-		// Read-only, the kernel does not ask anew for a directory's attributes after each listing (its access time).
-		Options:                  []string{"ro", "nosuid", "nodev", "default_permissions"},
 		FsName:                   fs.name,
 		Name:                     subtype,
 		MaxBackground:            maxBackground,
@@ -117,25 +114,10 @@ func (fs *FS) Serve(fuseFD int) error {
 	if fs.init != nil {
 		return fs.resume(fuseFD)
 	}
-	return fs.start("/dev/fd/"+strconv.Itoa(fuseFD), fs.options())
-}
-
-// MountHelper mounts the file system at dir, an existing directory, by fusermount3: visible in the caller's mount namespace,
-// for the caller only.
-func (fs *FS) MountHelper(dir string) error {
-	if err := fs.start(dir, fs.options()); err != nil {
-		return fmt.Errorf("mount %s at %s: %w", fs.name, dir, err)
-	}
-	fs.dir = dir
-	// The server's WaitMount is not for us: it opens a file of the mount, see MountDirect. INIT has been answered.
-	return nil
-}
-
-func (fs *FS) start(where string, options *fuse.MountOptions) error {
 	if fs.server.Load() != nil {
 		return errors.New("already mounted")
 	}
-	server, err := fuse.NewServer(fs, where, options)
+	server, err := fuse.NewServer(fs, "/dev/fd/"+strconv.Itoa(fuseFD), fs.options())
 	if err != nil {
 		return err
 	}
@@ -162,19 +144,3 @@ func (fs *FS) Wait() { <-fs.gone }
 
 // Gone is closed when the mount is gone.
 func (fs *FS) Gone() <-chan struct{} { return fs.gone }
-
-// Unmount takes away a mount that MountHelper made; it fails while processes use it. The kernel may go on asking for a while:
-// a mount namespace that was made meanwhile has a copy of the mount. Wait tells when the last copy is gone.
-func (fs *FS) Unmount() error {
-	if fs.dir == "" {
-		return nil
-	}
-	helper, err := exec.LookPath("fusermount3")
-	if err != nil {
-		helper = "fusermount"
-	}
-	if out, err := exec.Command(helper, "-u", fs.dir).CombinedOutput(); err != nil {
-		return fmt.Errorf("unmount %s: %w: %s", fs.dir, err, bytes.TrimSpace(out))
-	}
-	return nil
-}

@@ -54,12 +54,10 @@ func mountRepo(t testing.TB, r *repo.Repository, cfg repo.Config, change func(*C
 		t.Fatal(err)
 	}
 	m := &mounted{fs, t.TempDir()}
-	if err := fs.MountHelper(m.dir); err != nil {
+	if _, err := fs.MountHelper(m.dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := fs.server.Load().WaitMount(); err != nil { // refuses POLL: tests open files of a mount that their own process serves
-		t.Fatal(err)
-	}
+	refusePoll(t, m.dir) // tests open files of a mount that their own process serves
 	t.Cleanup(func() { m.end(t) })
 	return m
 }

@@ -193,7 +193,7 @@ func TestServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := fs.MountHelper(args[3]); err != nil {
+	if _, err := fs.MountHelper(args[3]); err != nil {
 		t.Fatal(err)
 	}
 	fmt.Println("ready")

@@ -78,7 +78,8 @@ func serveInside(t *testing.T, cfg repo.Config, dir string) *FS {
 
 // refusePoll makes the kernel take note that the mount knows no POLL, so that the test may open its files with package os, see
 // MountDirect. The server of go-fuse invents a file for that; its own WaitMount does the same, but not in this way of mounting.
-func refusePoll(t *testing.T, dir string) {
+func refusePoll(t testing.TB, dir string) {
+	t.Helper()
 	fd, err := unix.Open(dir+"/.go-fuse-epoll-hack", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -86,7 +86,7 @@ func start(t *testing.T, dir, key string, change func(*prefetch.Config), before 
 		t.Fatal(err)
 	}
 	mount := t.TempDir()
-	if err := fs.MountHelper(mount); err != nil {
+	if _, err := fs.MountHelper(mount); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

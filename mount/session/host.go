@@ -14,6 +14,8 @@ import (
 
 	"github.com/flatrun/flatrun/mount/config"
 	"github.com/flatrun/flatrun/mount/enter"
+	"github.com/flatrun/flatrun/mount/fusefs"
+	"github.com/flatrun/flatrun/mount/session/keep"
 )
 
 // HostConfig is one repository mounted for browsing, where every process of the user sees it.
@@ -23,6 +25,11 @@ type HostConfig struct {
 	Settings *config.Config
 	Metrics  string       // where to serve metrics, unix:PATH or tcp:HOST:PORT; "" for nowhere
 	Log      *slog.Logger // nil discards
+
+	// Keeper holds the mount and its socket when this process is killed, nil for none. Kept is what it holds from a process
+	// before this one, by name.
+	Keeper *keep.Keeper
+	Kept   map[string][]*os.File
 }
 
 // hostMount is such a mount.
@@ -48,24 +55,26 @@ func Mount(ctx context.Context, cfg HostConfig, ready func()) error {
 	if m.caches, err = openCaches(cfg.Settings, cfg.Log); err != nil {
 		return err
 	}
-	if m.served, err = openServed(ctx, settings, m.caches, nil, cfg.Log); err != nil {
+	if len(cfg.Kept) > 0 {
+		err = m.resume(settings)
+	} else {
+		err = m.mount(ctx, settings)
+	}
+	if err != nil {
 		return err
 	}
 	defer m.served.close()
-	if err := m.served.fs.MountHelper(cfg.Dir); err != nil {
-		return fmt.Errorf("repository %s: %w", cfg.FQRN, err)
-	}
 	m.served.path = cfg.Dir
 	m.served.follow(m.report)
 	listener, err := m.listen()
 	if err != nil {
-		return errors.Join(err, m.served.fs.Unmount())
+		return errors.Join(err, fusefs.UnmountHelper(cfg.Dir))
 	}
 	if cfg.Metrics != "" {
 		stop, err := serveMetrics(cfg.Metrics, m.status)
 		if err != nil {
 			listener.Close()
-			return errors.Join(err, m.served.fs.Unmount())
+			return errors.Join(err, fusefs.UnmountHelper(cfg.Dir))
 		}
 		defer stop()
 	}
@@ -90,11 +99,11 @@ func (m *hostMount) wait(ctx context.Context) {
 			return
 		case <-ctx.Done():
 		}
-		err := m.served.fs.Unmount()
+		err := fusefs.UnmountHelper(m.cfg.Dir)
 		if err == nil {
 			return
 		}
-		m.report(fmt.Errorf("unmount %s: %w", m.cfg.Dir, err))
+		m.report(err)
 		select {
 		case <-m.served.fs.Gone():
 			return
@@ -121,11 +130,12 @@ func (m *hostMount) listen() (*net.UnixListener, error) {
 	if err := enter.MakeDir(m.home); err != nil {
 		return nil, err
 	}
-	// A mount of the same place whose server was killed left a socket.
-	if err := remove(filepath.Join(m.home, "socket")); err != nil {
-		return nil, err
+	if len(m.cfg.Kept[keptSocket]) == 0 { // a mount of the same place whose server was killed left one
+		if err := remove(filepath.Join(m.home, "socket")); err != nil {
+			return nil, err
+		}
 	}
-	return listen(m.home)
+	return takeListener(m.home, Config{Keeper: m.cfg.Keeper, Kept: m.cfg.Kept})
 }
 
 func (m *hostMount) serve(conn *net.UnixConn) {

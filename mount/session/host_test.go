@@ -1,11 +1,14 @@
 package session_test
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/flatrun/flatrun/mount/enter"
 	"github.com/flatrun/flatrun/mount/repotest"
@@ -154,5 +157,48 @@ func TestHostMountFollows(t *testing.T) {
 	waitGone(t, mounts[0].PID)
 	if exists(dir + "/plain") {
 		t.Error("still mounted")
+	}
+}
+
+// The server of a mount is killed: what is open and what is not goes on, and the mount ends like any other.
+func TestHostMountKilled(t *testing.T) {
+	needFusermount(t)
+	r, _, repos := serve(t)
+	w := newWorld(t, repos, "")
+	if !w.resumable() {
+		t.Skip("this kernel does not send requests again")
+	}
+	dir := t.TempDir()
+	mustRun(t, "mount", r.FQRN, dir)
+	t.Cleanup(func() { exec.Command("fusermount3", "-uz", dir).Run() })
+	f, err := os.Open(dir + "/plain/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	pid := hostMounts(t)[0].PID
+	parent := parentOf(t, pid)
+	for range 2 {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		waitGone(t, pid)
+		if b, err := os.ReadFile(dir + "/.flat/" + flatID[:2] + "/" + flatID + "/etc/motd"); err != nil || string(b) != "hello\n" {
+			t.Errorf("a file that was not read yet: %q, %v", b, err)
+		}
+		if b, err := io.ReadAll(io.NewSectionReader(f, 0, 10)); err != nil || string(b) != "#!" {
+			t.Errorf("the open file: %q, %v", b, err)
+		}
+		mounts := hostMounts(t)
+		if len(mounts) != 1 || mounts[0].PID == pid || mounts[0].Mounts[0].Mountpath != dir || len(mounts[0].Errors) == 0 {
+			t.Fatalf("status: %+v", mounts)
+		}
+		pid = mounts[0].PID
+	}
+	f.Close()
+	mustRun(t, "umount", dir)
+	waitGone(t, parent)
+	if left := hostMounts(t); len(left) > 0 {
+		t.Errorf("left: %+v", left)
 	}
 }
