@@ -76,6 +76,10 @@ func umountAll(force bool) error {
 	}
 	var failed []error
 	for _, s := range all {
+		if s.Hung != "" {
+			failed = append(failed, fmt.Errorf("%s: %s", s.Key, s.Hung))
+			continue
+		}
 		if s.Host {
 			failed = append(failed, umountHost(s, s.Mounts[0].Mountpath))
 			continue

@@ -42,6 +42,10 @@ func writeStatus(b *strings.Builder, s enter.Status) {
 	if s.Host {
 		kind = "mount"
 	}
+	if s.Hung != "" {
+		fmt.Fprintf(b, "%s %s\n  hangs       %s\n", kind, s.Key, s.Hung)
+		return
+	}
 	fmt.Fprintf(b, "%s %s, process %d, since %s\n", kind, s.Key, s.PID, s.Started.Local().Format(time.DateTime))
 	if !s.Host {
 		fmt.Fprintf(b, "  in use by   %d processes, %d connections; ends %s after the last\n", s.Users, s.Clients, s.Idle)

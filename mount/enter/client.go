@@ -214,38 +214,17 @@ func alive(ctx context.Context, dir string, patience time.Duration) (bool, error
 		if err != nil {
 			return false, nil
 		}
-		if _, err = s.Conn.WriteString(`{"op":"ping"}` + "\n"); err == nil {
-			_, err = s.read(patience)
-		}
-		pid := s.peer()
+		_, err = s.askWithin("ping", patience)
 		s.Close()
 		if err == nil || errors.As(err, new(*answerError)) {
 			return true, nil
 		}
-		if errors.Is(err, errSilent) {
-			return false, silent(pid, patience)
+		if errors.As(err, new(*HungError)) {
+			return false, err
 		}
 		time.Sleep(wait)
 	}
 	return false, nil
-}
-
-// peer is the process that listens.
-func (s *Session) peer() int {
-	peer, err := unix.GetsockoptUcred(int(s.Conn.Fd()), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	if err != nil {
-		return 0
-	}
-	return int(peer.Pid)
-}
-
-// silent says which process hangs, and what to do. Its parent starts another one in its place when it is killed.
-func silent(pid int, patience time.Duration) error {
-	if state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && strings.Contains(string(state), ") T ") {
-		return fmt.Errorf("the session's process %d is stopped; let it go on with kill -CONT %d", pid, pid)
-	}
-	return fmt.Errorf("the session's process %d does not answer for %s; if that stays so, end it with kill -9 %d, and another one takes its place",
-		pid, patience, pid)
 }
 
 func (s *Session) unmount(fqrn string) error {

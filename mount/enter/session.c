@@ -156,7 +156,7 @@ static int open_dir(const char *dir)
 int enter_session_dial(const char *dir)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct timeval limit = { .tv_sec = 3 }; /* then Go looks what is the matter, see startPatience */
+	struct timeval limit = { .tv_usec = 500000 }; /* see receive; Go sets its own */
 	struct ucred peer;
 	socklen_t length = sizeof peer;
 	int where = open_dir(dir);
@@ -200,6 +200,26 @@ static int ask(int conn, const char *image)
 	return send(conn, request, n, MSG_NOSIGNAL) == n ? 0 : -1;
 }
 
+/* Whether the process that listens is stopped: it will not answer. */
+static int stopped(int conn)
+{
+	struct ucred peer;
+	socklen_t length = sizeof peer;
+	char path[32], stat[128] = "";
+
+	if (getsockopt(conn, SOL_SOCKET, SO_PEERCRED, &peer, &length))
+		return 0;
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)peer.pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	ssize_t n = read(fd, stat, sizeof stat - 1);
+	close(fd);
+	return n > 0 && strstr(stat, ") T ") != NULL;
+}
+
+#define PATIENCE 6 /* half seconds; then Go looks what is the matter, see startPatience */
+
 /* Receives the session's user namespace and a fresh copy of its tree of mounts. */
 static int receive(int conn, int fds[2])
 {
@@ -209,9 +229,10 @@ static int receive(int conn, int fds[2])
 	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
 
 	ssize_t n;
+	int waited = 0;
 	do
 		n = recvmsg(conn, &message, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && (errno == EINTR || (errno == EAGAIN && ++waited < PATIENCE && !stopped(conn))));
 	struct cmsghdr *c = n == 1 ? CMSG_FIRSTHDR(&message) : NULL;
 	if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(2 * sizeof(int)) || reply != 'j') {
 		if (n >= 0)

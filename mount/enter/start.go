@@ -17,9 +17,10 @@ import (
 )
 
 // startPatience is how long a session that runs may take to say so before a start gives up on it, after the constructor has
-// waited for 3 seconds: together less than a user takes for a hang. Another session in its place would not help, as what
-// stopped this one (a full disk below its log, SIGSTOP, a debugger) would be forgotten with it.
-const startPatience = 6 * time.Second
+// waited for 3 seconds: together less than a user takes for a hang. One that is stopped is given up after a second. Another
+// session in its place would not help, as what stopped this one (a full disk below its log, SIGSTOP, a debugger) would be
+// forgotten with it.
+const startPatience = 3 * time.Second
 
 // sessionProgram is the server's file name.
 const sessionProgram = "flatrun-session"

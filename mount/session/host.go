@@ -119,6 +119,9 @@ func (m *hostMount) report(err error) {
 	m.cfg.Log.Warn("mount", "error", err)
 }
 
+// hostPrefix begins the names of the directories of mounts, beside those of sessions.
+const hostPrefix = "mount-"
+
 // listen makes the socket by which status finds the mount, in a directory beside those of sessions.
 func (m *hostMount) listen() (*net.UnixListener, error) {
 	base, err := BaseDir()
@@ -126,7 +129,7 @@ func (m *hostMount) listen() (*net.UnixListener, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(m.cfg.Dir))
-	m.home = filepath.Join(base, fmt.Sprintf("mount-%s-%x", m.cfg.FQRN, sum[:4]))
+	m.home = filepath.Join(base, fmt.Sprintf("%s%s-%x", hostPrefix, m.cfg.FQRN, sum[:4]))
 	if err := enter.MakeDir(m.home); err != nil {
 		return nil, err
 	}

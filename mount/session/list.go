@@ -7,6 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/flatrun/flatrun/mount/enter"
 )
@@ -21,33 +24,51 @@ func List() ([]enter.Status, error) {
 	if base != bases[0] {
 		bases = append(bases, base)
 	}
-	var all []enter.Status
+	var dirs []string
 	for _, base := range bases {
 		entries, err := os.ReadDir(base)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("look for sessions: %w", err)
 		}
 		for _, e := range entries {
-			s, err := ask(filepath.Join(base, e.Name()))
-			if err == nil {
-				all = append(all, s)
-			}
+			dirs = append(dirs, filepath.Join(base, e.Name()))
 		}
 	}
-	slices.SortFunc(all, func(a, b enter.Status) int {
-		if a.Dir < b.Dir {
-			return -1
+	answers := make([]*enter.Status, len(dirs))
+	var asked sync.WaitGroup
+	for i, dir := range dirs {
+		asked.Go(func() { answers[i] = ask(dir) })
+	}
+	asked.Wait()
+	var all []enter.Status
+	for _, s := range answers {
+		if s != nil {
+			all = append(all, *s)
 		}
-		return 1
-	})
+	}
+	slices.SortFunc(all, func(a, b enter.Status) int { return strings.Compare(a.Dir, b.Dir) })
 	return all, nil
 }
 
-func ask(dir string) (enter.Status, error) {
-	s, err := enter.Dial(dir)
-	if err != nil {
-		return enter.Status{}, err
+// listPatience is how long a session may take to tell of itself.
+const listPatience = 3 * time.Second
+
+// ask answers nil where no session is, and says of one that hangs no more than that.
+func ask(dir string) *enter.Status {
+	for range 3 { // a server that is killed while it is asked has a successor
+		s, err := enter.Dial(dir)
+		if err != nil {
+			return nil
+		}
+		status, err := s.StatusWithin(listPatience)
+		s.Close()
+		var hung *enter.HungError
+		switch name := filepath.Base(dir); {
+		case err == nil:
+			return &status
+		case errors.As(err, &hung):
+			return &enter.Status{Key: name, Dir: dir, PID: hung.PID, Host: strings.HasPrefix(name, hostPrefix), Hung: hung.Error()}
+		}
 	}
-	defer s.Close()
-	return s.Status()
+	return nil
 }
