@@ -95,6 +95,8 @@ type cacheReport struct {
 	DiskFree      uint64       `json:"disk_free"`
 	DiskSize      uint64       `json:"disk_size"`
 	Repositories  []headReport `json:"repositories"`
+	Packs         []packReport `json:"packs"`    // what start-up packs brought, beside the limit
+	Profiles      int          `json:"profiles"` // of starts that were recorded
 	Lower         []tierReport `json:"lower"`
 }
 
@@ -114,13 +116,13 @@ type tierReport struct {
 }
 
 func cacheInfo(ctx context.Context, c *call, settings *config.Config, _ string) error {
-	r := cacheReport{Dir: settings.Cache.Dir, Limit: int64(settings.Cache.Limit), Shared: settings.Cache.Shared, Repositories: []headReport{}, Lower: []tierReport{}}
+	r := cacheReport{Dir: settings.Cache.Dir, Limit: int64(settings.Cache.Limit), Shared: settings.Cache.Shared, Repositories: []headReport{}, Packs: []packReport{}, Lower: []tierReport{}}
 	cache, err := lookAt(settings)
 	if err != nil {
 		return err
 	}
 	if cache != nil {
-		if err := r.count(ctx, cache); err != nil {
+		if err := errors.Join(r.count(ctx, cache), r.countBeside(ctx)); err != nil {
 			return err
 		}
 	}
@@ -159,12 +161,12 @@ func (r *cacheReport) count(ctx context.Context, cache *cas.Cache) error {
 
 func describeTier(path string) tierReport {
 	r := tierReport{Path: path, Kind: "directory"}
-	l, err := cas.OpenLower([]string{path}, nil)
-	if err != nil {
+	l, leftOut := cas.OpenLower([]string{path}, nil)
+	for _, err := range leftOut {
 		r.Error = err.Error()
-		return r
 	}
 	defer l.Close()
+	var err error
 	for _, d := range l.Dirs {
 		if r.Bytes, r.Objects, err = d.Usage(); err != nil {
 			r.Error = err.Error()
@@ -179,12 +181,9 @@ func describeTier(path string) tierReport {
 
 func (r *cacheReport) text() string {
 	var b strings.Builder
-	limit := "no limit"
-	switch {
-	case r.Shared:
+	limit := limitText(r.Limit)
+	if r.Shared {
 		limit = "shared, so without a limit"
-	case r.Limit > 0:
-		limit = "of " + size(r.Limit)
 	}
 	fmt.Fprintf(&b, "cache       %s\nobjects     %d, %s, %s\n", r.Dir, r.Objects, size(r.Bytes), limit)
 	if r.PinnedObjects > 0 {
@@ -199,6 +198,12 @@ func (r *cacheReport) text() string {
 	for _, h := range r.Repositories {
 		fmt.Fprintf(&b, "repository  %s revision %d of %s\n", h.FQRN, h.Revision, h.Published.Local().Format(time.DateTime))
 	}
+	for _, p := range r.Packs {
+		fmt.Fprintf(&b, "packs       of %s: %d objects, %s, %s\n", p.FQRN, p.Objects, size(p.Bytes), limitText(p.Limit))
+	}
+	if r.Profiles > 0 {
+		fmt.Fprintf(&b, "profiles    of %d images\n", r.Profiles)
+	}
 	for _, t := range r.Lower {
 		if t.Error != "" {
 			fmt.Fprintf(&b, "lower       %s\n", t.Error)
@@ -207,6 +212,13 @@ func (r *cacheReport) text() string {
 		fmt.Fprintf(&b, "lower       %s (%s): %d objects, %s\n", t.Path, t.Kind, t.Objects, size(t.Bytes))
 	}
 	return b.String()
+}
+
+func limitText(limit int64) string {
+	if limit > 0 {
+		return "of " + size(limit)
+	}
+	return "no limit"
 }
 
 // listed is an object in cache list --json.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/config"
+	"github.com/flatrun/flatrun/mount/prefetch"
+	"github.com/flatrun/flatrun/mount/session"
 )
 
 // says runs a command line, and returns what it prints.
@@ -124,6 +126,33 @@ func TestCacheClean(t *testing.T) {
 		want string
 	}{
 		{"", "removed 0 objects"}, {"--size 500", "removed 7 objects, 700 B; left 5, 500 B"}, {"--all", "removed 5 objects, 500 B; left 0"},
+	} {
+		text, err := says(t, append([]string{"cache", "clean"}, strings.Fields(step.args)...)...)
+		if err != nil || !strings.Contains(text, step.want) {
+			t.Errorf("clean %s: %s, %v", step.args, text, err)
+		}
+	}
+}
+
+// What packs brought is counted and cleaned with the rest; profiles go when all goes.
+func TestCacheBeside(t *testing.T) {
+	dir, _ := newCache(t, 5)
+	other, _ := newCache(t, 10)
+	t.Setenv("FLATRUN_CACHE_DIR", dir)
+	pack := filepath.Join(dir, "packs", "a.example.org")
+	if err := os.CopyFS(pack, os.DirFS(other)); err != nil {
+		t.Fatal(err)
+	}
+	if err := session.Profiles(dir).Save(cas.Sum(cas.SHA1, nil), &prefetch.Profile{}); err != nil {
+		t.Fatal(err)
+	}
+	var r cacheReport
+	text, err := says(t, "cache", "info", "--json")
+	if err != nil || json.Unmarshal([]byte(text), &r) != nil || r.Objects != 5 || len(r.Packs) != 1 || r.Packs[0] != (packReport{"a.example.org", 1000, 10, 1250}) || r.Profiles != 1 {
+		t.Errorf("info --json: %s, %v", text, err)
+	}
+	for _, step := range []struct{ args, want string }{
+		{"", "removed 0 objects"}, {"--size 900", "removed 6 objects, 600 B; left 9, 900 B"}, {"--all", "removed 9 objects, 900 B; left 0, 0 B\nremoved the profiles of 1 images"},
 	} {
 		text, err := says(t, append([]string{"cache", "clean"}, strings.Fields(step.args)...)...)
 		if err != nil || !strings.Contains(text, step.want) {

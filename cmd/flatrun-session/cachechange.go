@@ -10,39 +10,42 @@ import (
 	"github.com/flatrun/flatrun/mount/config"
 )
 
-// cacheClean evicts what was not used for the longest time, down to --size, or to nothing; without either to the limit.
+// cacheClean evicts what was not used for the longest time, down to --size, or to nothing; without either to the limit. What
+// packs brought counts; profiles go with --all.
 func cacheClean(ctx context.Context, c *call, settings *config.Config, _ string) error {
 	if c.all && c.storage.sized {
 		return errors.New("give --size or --all, not both")
 	}
-	target := int64(settings.Cache.Limit)
-	switch {
-	case c.storage.sized:
-		target = int64(c.storage.size)
-	case c.all:
-		target = 0
-	case target == 0 || settings.Cache.Shared:
+	sized := c.all || c.storage.sized
+	if !sized && (settings.Cache.Limit == 0 || settings.Cache.Shared) {
 		return errors.New("the cache has no limit to come down to: give --size or --all")
 	}
-	cache, err := change(settings)
+	caches, err := toClean(ctx, settings, int64(c.storage.size), sized)
 	if err != nil {
 		return err
 	}
-	before, objects, err := count(ctx, cache)
-	if err != nil {
-		return err
-	}
-	if err := cache.Clean(ctx, target); err != nil {
-		return err
-	}
-	if _, err := cache.ClearQuarantine(); err != nil {
-		return err
-	}
-	after, left, err := count(ctx, cache)
-	if err != nil {
-		return err
+	var before, objects, after, left int64
+	for _, c := range caches {
+		if err := c.Clean(ctx, c.target); err != nil {
+			return err
+		}
+		if _, err := c.ClearQuarantine(); err != nil {
+			return err
+		}
+		bytes, n, err := count(ctx, c.Cache)
+		if err != nil {
+			return err
+		}
+		before, objects, after, left = before+c.bytes, objects+c.objects, after+bytes, left+n
 	}
 	fmt.Printf("removed %d objects, %s; left %d, %s\n", max(objects-left, 0), size(max(before-after, 0)), left, size(after))
+	if c.all {
+		profiles, err := removeProfiles(settings.Cache.Dir)
+		if profiles > 0 {
+			fmt.Printf("removed the profiles of %d images\n", profiles)
+		}
+		return err
+	}
 	return nil
 }
 

@@ -69,6 +69,9 @@ func writeStatus(b *strings.Builder, s enter.Status) {
 		limit = "of " + size(s.Cache.Limit)
 	}
 	fmt.Fprintf(b, "  cache       %s: %s in %d objects, %s\n", s.Cache.Dir, size(s.Cache.Bytes), s.Cache.Objects, limit)
+	for _, l := range s.Cache.LeftOut {
+		fmt.Fprintf(b, "  lower       %s\n", l)
+	}
 	for _, e := range s.Errors {
 		fmt.Fprintf(b, "  error       %s\n", e)
 	}

@@ -16,33 +16,34 @@ type Lower struct {
 	Archives []*Archive
 }
 
-// OpenLower opens the tiers. An error names the one that is wrong.
-func OpenLower(paths []string, log *slog.Logger) (l Lower, err error) {
-	defer func() {
-		if err != nil {
-			l.Close()
-		}
-	}()
+// OpenLower opens the tiers. One that cannot be opened is left out, and the error names it: what there is below a cache saves
+// fetching, and nothing else depends on it.
+func OpenLower(paths []string, log *slog.Logger) (l Lower, leftOut []error) {
 	for _, path := range paths {
-		st, err := os.Stat(path)
-		if err != nil {
-			return l, err
+		if err := l.add(path, log); err != nil {
+			leftOut = append(leftOut, err)
 		}
-		if st.IsDir() {
-			c, err := OpenCache(CacheConfig{Dir: path, ReadOnly: true, Log: log})
-			if err != nil {
-				return l, err
-			}
+	}
+	return l, leftOut
+}
+
+func (l *Lower) add(path string, log *slog.Logger) error {
+	st, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if st.IsDir() {
+		c, err := OpenCache(CacheConfig{Dir: path, ReadOnly: true, Log: log})
+		if err == nil {
 			l.Dirs = append(l.Dirs, c)
-			continue
 		}
-		a, err := OpenArchive(path, log)
-		if err != nil {
-			return l, err
-		}
+		return err
+	}
+	a, err := OpenArchive(path, log)
+	if err == nil {
 		l.Archives = append(l.Archives, a)
 	}
-	return l, nil
+	return err
 }
 
 // Close closes the archives.

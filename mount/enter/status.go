@@ -59,4 +59,6 @@ type CacheStatus struct {
 	Bytes   int64  `json:"bytes"`
 	Objects int64  `json:"objects"`
 	Limit   int64  `json:"limit"` // bytes, 0 = none
+
+	LeftOut []string `json:"left_out,omitempty"` // tiers below that could not be opened, with the reason
 }

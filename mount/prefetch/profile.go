@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -159,6 +160,28 @@ func (d Profiles) Save(image cas.Hash, p *Profile) (err error) {
 	}
 	if err != nil {
 		os.Remove(f.Name())
+		return fmt.Errorf("profile: %w", err)
+	}
+	return nil
+}
+
+// List tells of which images there are profiles.
+func (d Profiles) List() (images []cas.Hash, err error) {
+	entries, err := os.ReadDir(string(d))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("profiles: %w", err)
+	}
+	for _, e := range entries {
+		if h, err := cas.ParseHash(e.Name()); err == nil {
+			images = append(images, h)
+		}
+	}
+	return images, nil
+}
+
+// Remove removes the profile of an image, if there is one.
+func (d Profiles) Remove(image cas.Hash) error {
+	if err := os.Remove(d.path(image)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("profile: %w", err)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 type caches struct {
 	main  *cas.Cache
 	lower cas.Lower // filled by somebody else
+	left  []string  // why tiers of it are left out
 	limit int64     // bytes, 0 = none
 	ahead config.Prefetch
 }
@@ -24,8 +25,13 @@ func openCaches(settings *config.Config, log *slog.Logger) (caches, error) {
 	if c.main, err = cas.OpenCache(cas.CacheConfig{Dir: s.Dir, Limit: c.limit, Shared: s.Shared, Log: log}); err != nil {
 		return c, fmt.Errorf("cache: %w", err)
 	}
-	if c.lower, err = cas.OpenLower(s.Lower, log); err != nil {
-		return c, fmt.Errorf("lower cache: %w", err)
+	var leftOut []error
+	c.lower, leftOut = cas.OpenLower(s.Lower, log)
+	for _, err := range leftOut {
+		text := fmt.Sprintf("%v; it is left out until the next start", err)
+		if c.left = append(c.left, text); log != nil {
+			log.Warn("lower cache", "error", text)
+		}
 	}
 	if err := c.main.Adopt(c.lower.Breadcrumbs()); err != nil && log != nil {
 		log.Warn("what the lower caches know of new revisions is not used", "error", err)
@@ -40,7 +46,7 @@ func (c caches) usage() (used, limit int64) {
 }
 
 func (c caches) status() enter.CacheStatus {
-	s := enter.CacheStatus{Dir: c.main.Dir(), Limit: c.limit}
+	s := enter.CacheStatus{Dir: c.main.Dir(), Limit: c.limit, LeftOut: c.left}
 	s.Bytes, s.Objects, _ = c.main.Usage()
 	return s
 }

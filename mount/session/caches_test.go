@@ -1,6 +1,7 @@
 package session
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/flatrun/flatrun/mount/config"
@@ -16,8 +17,9 @@ func TestOpenCaches(t *testing.T) {
 	if s := c.status(); s.Limit != 1000 || s.Dir != settings.Cache.Dir || s.Bytes != 0 {
 		t.Errorf("status %+v", s)
 	}
-	settings.Cache.Lower = []string{"/nonexistent"}
-	if _, err := openCaches(&settings, nil); err == nil {
-		t.Error("a lower cache that does not exist was opened")
+	settings.Cache.Lower = []string{"/nonexistent", t.TempDir()}
+	c, err = openCaches(&settings, nil)
+	if left := c.status().LeftOut; err != nil || c.lower.Store() == nil || len(left) != 1 || !strings.Contains(left[0], "/nonexistent") {
+		t.Errorf("with a lower cache that does not exist: %q, %v", left, err)
 	}
 }

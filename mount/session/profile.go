@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 
 	"github.com/flatrun/flatrun/mount/config"
 	"github.com/flatrun/flatrun/mount/prefetch"
@@ -13,6 +15,20 @@ import (
 
 // Profiles is where the start-up profiles of a cache are.
 func Profiles(cacheDir string) prefetch.Profiles { return profiles(cacheDir) }
+
+// Packs lists the directories of what start-up packs brought, beside the objects of a cache with the limit: one a repository,
+// named by it, with a limit of its own.
+func Packs(cacheDir string, limit int64) (dirs []string, limitEach int64, err error) {
+	top := filepath.Join(cacheDir, "packs")
+	entries, err := os.ReadDir(top)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, fmt.Errorf("packs: %w", err)
+	}
+	for _, e := range entries {
+		dirs = append(dirs, filepath.Join(top, e.Name()))
+	}
+	return dirs, limit / packShare, nil
+}
 
 // Profile is what was recorded of the image's start on this node. log may be nil.
 func Profile(ctx context.Context, settings *config.Config, image string, log *slog.Logger) (*prefetch.Profile, error) {
