@@ -186,6 +186,11 @@ func TestAddresses(t *testing.T) {
 		if got := r.current(t.Context()).proxy.name; !strings.HasPrefix(got, "10.9.9.") {
 			t.Errorf("after the name has moved: %s", got)
 		}
+		r.lookup = func(_ context.Context, name string) ([]string, error) { return nil, errors.New("no name server") }
+		now = now.Add(2 * time.Minute)
+		if got := r.current(t.Context()).proxy.name; !strings.HasPrefix(got, "10.9.9.") {
+			t.Errorf("without a name server: %s", got)
+		}
 	}
 }
 

@@ -1,12 +1,10 @@
 package fetch
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -49,7 +47,7 @@ func loadRoots(bundle string) (*x509.CertPool, error) {
 }
 
 func newHTTPClient(cfg Config, roots *x509.CertPool, own *holder, timeout time.Duration) *http.Client {
-	d := &dialer{net.Dialer{Timeout: timeout, KeepAlive: 15 * time.Second}, cfg.IPFamily}
+	d := newDialer(timeout, cfg.IPFamily)
 	t := &http.Transport{
 		Proxy: func(r *http.Request) (*url.URL, error) {
 			rt, _ := r.Context().Value(routeKey{}).(route)
@@ -76,31 +74,4 @@ func newHTTPClient(cfg Config, roots *x509.CertPool, own *holder, timeout time.D
 		return nil
 	}
 	return &http.Client{Transport: t, CheckRedirect: check}
-}
-
-// dialer connects, with a preference for one family of addresses.
-type dialer struct {
-	net.Dialer
-	family int
-}
-
-func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	var first, second string
-	switch d.family {
-	case 4:
-		first, second = "tcp4", "tcp6"
-	case 6:
-		first, second = "tcp6", "tcp4"
-	default:
-		return d.DialContext(ctx, network, addr)
-	}
-	conn, err := d.DialContext(ctx, first, addr)
-	if err == nil || ctx.Err() != nil {
-		return conn, err
-	}
-	conn, err2 := d.DialContext(ctx, second, addr)
-	if err2 != nil { // the preferred family's error tells more, as most names have no other
-		return nil, err
-	}
-	return conn, nil
 }

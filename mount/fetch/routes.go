@@ -39,13 +39,14 @@ type routes struct {
 	mu        sync.Mutex
 	hosts     []host
 	host      int
-	hostLeft  time.Time // when the first host was left
-	chain     [][]proxy // as configured
-	group     int       // index in chain
-	members   []proxy   // of the group, in random order; the first is in use, those that failed are gone
-	whole     int       // how many members there were
-	resolved  time.Time // when members' names were looked up; zero: not yet
-	proxyLeft time.Time // when the first choice of the first group was left
+	hostLeft  time.Time           // when the first host was left
+	chain     [][]proxy           // as configured
+	group     int                 // index in chain
+	members   []proxy             // of the group, in random order; the first is in use, those that failed are gone
+	whole     int                 // how many members there were
+	resolved  time.Time           // when members' names were looked up; zero: not yet
+	proxyLeft time.Time           // when the first choice of the first group was left
+	names     map[string][]string // of proxies, with the addresses found last
 }
 
 func newRoutes(cfg Config) (*routes, error) {
@@ -232,14 +233,26 @@ func (r *routes) expandGroup(ctx context.Context, group []proxy) (members []prox
 			members = append(members, p)
 			continue
 		}
-		addrs, err := r.lookup(ctx, p.url.Hostname())
-		if err != nil {
-			addrs = nil
-		}
+		addrs := r.addresses(ctx, p.url.Hostname())
 		members = append(members, p.expand(preferred(addrs, r.cfg.IPFamily))...)
 		changed = true
 	}
 	return members, changed
+}
+
+// addresses looks up a name. While that fails, it has those that it had.
+func (r *routes) addresses(ctx context.Context, name string) []string {
+	addrs, err := r.lookup(ctx, name)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		return r.names[name]
+	}
+	if r.names == nil {
+		r.names = map[string][]string{}
+	}
+	r.names[name] = addrs
+	return addrs
 }
 
 // preferred keeps the addresses of the preferred family, or all if there are none of it.
