@@ -1,0 +1,132 @@
+package session_test
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/flatrun/flatrun/mount/repotest"
+)
+
+// insideNet marks the test process that has a network of its own, and tells where the programs are that it need not build.
+const insideNet = "SESSION_TEST_NET"
+
+// TestFaultNames has no name server for a while. A server that closes every connection makes the client need the name each
+// time. The port and the file by which the resolver finds its server are ours only in namespaces of the test's own.
+func TestFaultNames(t *testing.T) {
+	needFUSE(t)
+	busybox := busyboxImage(t)
+	if os.Getenv(insideNet) == "" {
+		inOwnNetwork(t)
+		return
+	}
+	const name = "stratum.example.org"
+	useBuilt(t, os.Getenv(insideNet))
+	ownNetwork(t)
+	dns := repotest.ServeDNS(t, "127.0.0.1:53", name, [4]byte{127, 0, 0, 1})
+	cases := map[string]bool{"names-refused": false, "names-silent": true}
+	var names []string
+	for fault := range cases {
+		names = append(names, fault)
+	}
+	repo := repotest.Build(t, repotest.Spec{Tree: append(faultTree(names), busybox...)})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: repotest.Serve(t, repo.Dir)}
+	server.SetKeepAlivesEnabled(false)
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	settings := faultSettings
+	if longFaults() {
+		settings = ""
+	}
+	var table []outcome
+	for fault, silent := range cases {
+		t.Run(fault, func(t *testing.T) {
+			url := fmt.Sprintf("http://%s:%d", name, l.Addr().(*net.TCPAddr).Port)
+			newWorld(t, map[string]string{repo.FQRN: repository(url, repo.KeyPath)}, settings)
+			o := suffer(t, container(t, repo.FQRN), fault, func() { dns.Fail(silent) }, dns.Heal)
+			if len(o.errors) > 0 {
+				t.Errorf("the container saw %v, though the address was known", o.errors)
+			}
+			table = append(table, o)
+		})
+	}
+	printOutcomes(t, table)
+}
+
+// inOwnNetwork runs this test again in new user, mount and network namespaces.
+func inOwnNetwork(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), insideNet+"="+filepath.Dir(flatrun(t)), "GODEBUG=netdns=go")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}},
+		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_BIND_SERVICE}, // else lost at the exec, as the uid is not 0
+		Pdeathsig:   syscall.SIGKILL,
+	}
+	out, err := cmd.CombinedOutput()
+	switch {
+	case cmd.ProcessState == nil:
+		t.Skip("no namespaces here:", err)
+	case err != nil:
+		t.Errorf("%v\n%s", err, out)
+	case strings.Contains(string(out), "--- SKIP"):
+		t.Skip(string(out))
+	default:
+		t.Logf("%s", out)
+	}
+}
+
+// useBuilt takes the programs that another test process built.
+func useBuilt(t *testing.T, dir string) {
+	t.Helper()
+	built.once.Do(func() { built.dir, built.err = os.MkdirTemp("", "flatrun-session") })
+	frontend.once.Do(func() {})
+	for _, name := range []string{"flatrun", "flatrun-session"} {
+		if err := os.Symlink(filepath.Join(dir, name), filepath.Join(built.dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// ownNetwork brings up the loopback interface and makes its port 53 the name server.
+func ownNetwork(t *testing.T) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lo.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "resolv.conf")
+	if err := os.WriteFile(file, []byte("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(file, "/etc/resolv.conf", "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("no /etc/resolv.conf to put another one over: %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount("/etc/resolv.conf", unix.MNT_DETACH) })
+}
