@@ -82,6 +82,9 @@ func (c *call) supervised(ctx context.Context, run func(start) error) error {
 		if err != nil {
 			return err
 		}
+		for _, w := range settings.Warnings {
+			log.Warn("configuration", "warning", w)
+		}
 		return run(start{settings, log, keeper, kept, ready})
 	})
 }

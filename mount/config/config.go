@@ -144,11 +144,7 @@ func (c *Config) derive() {
 			c.Images.Search = append(c.Images.Search, unpackedCERN)
 		}
 	}
-	if v := c.official("").vars["CVMFS_ALIEN_CACHE"]; c.origins["cache.lower"] == "" && v.Value != "" && v.Unknown == "" {
-		if info, err := os.Stat(v.Value); err == nil && info.IsDir() {
-			c.Cache.Lower, c.origins["cache.lower"] = []string{v.Value}, v.Origin.String()
-		}
-	}
+	c.officialCache()
 }
 
 func (c *Config) readFiles(file string) error {

@@ -18,6 +18,9 @@ func (c *Config) Explain(w io.Writer) error {
 	for _, file := range c.Files {
 		fmt.Fprintf(out, "# read %s\n", file)
 	}
+	for _, warning := range c.Warnings {
+		fmt.Fprintf(out, "# %s\n", warning)
+	}
 	v := reflect.ValueOf(c).Elem()
 	for _, key := range keysOf(v) {
 		f, _ := fieldOf(v, key)

@@ -271,17 +271,3 @@ func TestUnreadableFileIsAWarning(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
-
-func TestAlienCacheIsLower(t *testing.T) {
-	root := write(t, siteFiles)
-	local := filepath.Join(root, "etc/cvmfs/default.local")
-	for dir, want := range map[string][]string{root: {root}, root + "/none": nil} {
-		if err := os.WriteFile(local, []byte("CVMFS_ALIEN_CACHE="+dir+"\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		c, err := Load(Options{Root: root, Env: environment(nil)})
-		if err != nil || !slices.Equal(c.Cache.Lower, want) {
-			t.Errorf("alien cache %s: lower is %q, %v", dir, c.Cache.Lower, err)
-		}
-	}
-}
