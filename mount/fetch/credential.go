@@ -21,7 +21,9 @@ import (
 type Credential struct {
 	token       string // "" where it is in the file
 	tokenFile   string
-	certificate string // file with certificate, key and chain
+	certificate string           // file with certificate, key and chain
+	pair        *tls.Certificate // the same, where somebody else found it
+	source      string           // of token and pair, for messages
 
 	mu    sync.Mutex
 	files map[string]readFile
@@ -47,7 +49,7 @@ func FindCredential(env func(string) string, uid int) (*Credential, error) {
 	id := strconv.Itoa(uid)
 	switch {
 	case strings.TrimSpace(env("BEARER_TOKEN")) != "":
-		c.token = strings.TrimSpace(env("BEARER_TOKEN"))
+		c.token, c.source = strings.TrimSpace(env("BEARER_TOKEN")), "BEARER_TOKEN"
 	case env("BEARER_TOKEN_FILE") != "":
 		c.tokenFile = env("BEARER_TOKEN_FILE")
 	default:
@@ -72,6 +74,41 @@ func FindCredential(env func(string) string, uid int) (*Credential, error) {
 		return nil, fmt.Errorf("neither a token nor a proxy certificate is there (%s)", credentialPlaces)
 	}
 	return c, nil
+}
+
+// NewCredential is one that source found: a token, a proxy certificate with its key and chain in PEM, or both.
+func NewCredential(source, token string, certificate []byte) (*Credential, error) {
+	c := &Credential{token: strings.TrimSpace(token), source: source}
+	if strings.ContainsAny(c.token, " \t\r\n") {
+		return nil, errors.New("bearer token: it is not one word")
+	}
+	if len(certificate) == 0 {
+		return c, nil
+	}
+	var err error
+	if c.pair, err = parsePair(certificate); err == nil {
+		err = expired(c.pair)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("proxy certificate: %w", err)
+	}
+	return c, nil
+}
+
+// parsePair reads what is in one file for a proxy certificate: itself, its key and the chain.
+func parsePair(text []byte) (*tls.Certificate, error) {
+	pair, err := tls.X509KeyPair(text, text)
+	if err == nil && pair.Leaf == nil {
+		pair.Leaf, err = x509.ParseCertificate(pair.Certificate[0])
+	}
+	return &pair, err
+}
+
+func expired(pair *tls.Certificate) error {
+	if time.Now().After(pair.Leaf.NotAfter) {
+		return fmt.Errorf("it expired on %s; make a new one", pair.Leaf.NotAfter.Format(time.DateTime))
+	}
+	return nil
 }
 
 func join(dir, name string) string {
@@ -100,12 +137,14 @@ func (c *Credential) String() string {
 	var parts []string
 	switch {
 	case c.token != "":
-		parts = append(parts, "token of BEARER_TOKEN")
+		parts = append(parts, "token of "+c.source)
 	case c.tokenFile != "":
 		parts = append(parts, "token "+c.tokenFile)
 	}
 	if c.certificate != "" {
 		parts = append(parts, "certificate "+c.certificate)
+	} else if c.pair != nil {
+		parts = append(parts, "certificate of "+c.source)
 	}
 	return strings.Join(parts, ", ")
 }
@@ -153,24 +192,21 @@ func (c *Credential) readToken() (string, error) {
 }
 
 func (c *Credential) readCertificate() (*tls.Certificate, error) {
-	f, err := c.read(c.certificate, func(text []byte, f *readFile) error {
-		pair, err := tls.X509KeyPair(text, text) // a proxy's certificate, key and chain are in one file
-		if err != nil {
-			return fmt.Errorf("%s: %w", c.certificate, err)
+	if c.pair != nil {
+		if err := expired(c.pair); err != nil {
+			return nil, fmt.Errorf("proxy certificate: %w", err)
 		}
-		if pair.Leaf == nil {
-			if pair.Leaf, err = x509.ParseCertificate(pair.Certificate[0]); err != nil {
-				return fmt.Errorf("%s: %w", c.certificate, err)
-			}
-		}
-		f.pair = &pair
-		return nil
+		return c.pair, nil
+	}
+	f, err := c.read(c.certificate, func(text []byte, f *readFile) (err error) {
+		f.pair, err = parsePair(text)
+		return err
 	})
-	if err == nil && time.Now().After(f.pair.Leaf.NotAfter) {
-		err = fmt.Errorf("%s expired on %s; make a new one", c.certificate, f.pair.Leaf.NotAfter.Format(time.DateTime))
+	if err == nil {
+		err = expired(f.pair)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("proxy certificate: %w", err)
+		return nil, fmt.Errorf("proxy certificate %s: %w", c.certificate, err)
 	}
 	return f.pair, nil
 }
@@ -202,7 +238,7 @@ func (h *holder) sign(r *http.Request) error {
 // certificate answers a server that asks for one.
 func (h *holder) certificate(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	own := h.Load()
-	if own == nil || own.certificate == "" {
+	if own == nil || own.certificate == "" && own.pair == nil {
 		return &tls.Certificate{}, nil
 	}
 	return own.readCertificate()

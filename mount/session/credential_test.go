@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"encoding/binary"
 	"encoding/pem"
 	"fmt"
 	"net/http"
@@ -74,6 +75,18 @@ func TestMembersOnly(t *testing.T) {
 			t.Errorf("%+v, %v", f, err)
 		}
 	})
+	t.Run("helper", func(t *testing.T) {
+		for answer, want := range map[string]string{
+			`"status":0,"bearer_token":"the.right.one"`: "", `"status":3`: "not a member", `"status":0,"bearer_token":"another"`: "403",
+		} {
+			w := newWorld(t, map[string]string{r.FQRN: setting}, "")
+			w.helper("x509", answer)
+			f, err := w.find("debian:12", "bin/sh")
+			if want == "" && (err != nil || f.Content != "#!") || want != "" && (err == nil || !strings.Contains(err.Error(), want) && !strings.Contains(err.Error(), "input/output error")) {
+				t.Errorf("%s: %+v, %v", answer, f, err)
+			}
+		}
+	})
 	t.Run("in the clear", func(t *testing.T) {
 		t.Setenv("BEARER_TOKEN", "the.right.one")
 		w := newWorld(t, map[string]string{r.FQRN: repository(repotest.Serve(t, r.Dir).URL, r.KeyPath)}, "")
@@ -81,4 +94,34 @@ func TestMembersOnly(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// helper installs an authorization helper that answers so.
+func (w *world) helper(name, answer string) {
+	w.t.Helper()
+	text, err := os.ReadFile(w.config)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "cvmfs_dir: ")
+	cvmfs, _, _ := strings.Cut(rest, "\n")
+	dir := w.t.TempDir()
+	message := func(json string) string {
+		json = `{"cvmfs_authz_v1":{"revision":0,` + json + "}}"
+		size := binary.NativeEndian.AppendUint32(binary.NativeEndian.AppendUint32(nil, 1), uint32(len(json)))
+		var octal strings.Builder
+		for _, b := range size {
+			fmt.Fprintf(&octal, `\%03o`, b)
+		}
+		return fmt.Sprintf("printf '%s%%s' '%s'\n", octal.String(), json)
+	}
+	// It need not read what it is asked to say what it says.
+	script := "#!/bin/sh\n[ \"$CVMFS_AUTHZ_HELPER\" = yes ] || exit 1\n" + message(`"msgid":1`) + message(`"msgid":3,`+answer) + "exec cat >/dev/null\n"
+	err = os.WriteFile(filepath.Join(dir, "cvmfs_"+name+"_helper"), []byte(script), 0o755)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(cvmfs, "default.local"), []byte("CVMFS_AUTHZ_SEARCH_PATH="+dir+"\n"), 0o644)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
 }

@@ -39,6 +39,8 @@ type served struct {
 	log       *slog.Logger
 	stop      context.CancelFunc // ends the look-out for new revisions
 
+	permission *permission // of a helper, nil where none was asked
+
 	mu         sync.Mutex
 	checked    time.Time
 	approached map[string]bool // images that something was fetched ahead for
@@ -80,7 +82,7 @@ func (v *served) open(ctx context.Context, c caches, notes *os.File) error {
 	}); err != nil {
 		return err
 	}
-	if err := v.authorize(); err != nil {
+	if err := v.authorize(ctx); err != nil {
 		v.repo.Close()
 		return err
 	}
@@ -90,6 +92,7 @@ func (v *served) open(ctx context.Context, c caches, notes *os.File) error {
 		Usage: c.usage, OnRead: v.reading, Timeout: requestDeadlines * cmp.Or(v.settings.Network.Deadline, time.Minute), Memory: notes,
 	})
 	if err != nil {
+		v.permission.end()
 		v.ahead.Close()
 		v.repo.Close()
 	}
@@ -162,6 +165,7 @@ func (v *served) close() {
 	if v.stop != nil {
 		v.stop()
 	}
+	v.permission.end()
 	v.fs.Close()
 	v.packs.Close()
 	v.ahead.Close()
