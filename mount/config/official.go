@@ -209,6 +209,7 @@ var parameters = []struct{ name, key string }{
 	{"CVMFS_SERVER_URL", "servers"},
 	{"CVMFS_HTTP_PROXY", "proxies"},
 	{"CVMFS_FALLBACK_PROXY", "fallback_proxies"},
+	{"CVMFS_PROXY_SHARD", "shard_proxies"},
 	{"CVMFS_PAC_URLS", "pac_urls"},
 	{"CVMFS_TIMEOUT", "timeout"},
 	{"CVMFS_TIMEOUT_DIRECT", "timeout_direct"},

@@ -23,6 +23,7 @@ var ErrUnknown = errors.New("repository is not configured")
 // which are those of the official client.
 type Network struct {
 	Proxies         string        `json:"proxies"`                   // "a|b;c;DIRECT"; auto asks PACURLs
+	ShardProxies    bool          `json:"shard_proxies"`             // each file by one proxy of its group
 	PACURLs         []string      `json:"pac_urls" sep:";"`          // scripts of proxy auto-configuration
 	FallbackProxies string        `json:"fallback_proxies"`          // groups to append
 	Timeout         time.Duration `json:"timeout"`                   // through a proxy

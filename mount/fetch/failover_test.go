@@ -114,21 +114,21 @@ func TestResetTimers(t *testing.T) {
 	r.lookup = func(context.Context, string) ([]string, error) { return nil, errors.New("no names here") }
 	now.Store(1_000_000)
 	at := func() (string, string) {
-		rt := r.current(t.Context())
+		rt := r.current(t.Context(), "")
 		return rt.host.name, rt.proxy.name
 	}
 	host, one := at()
 	if host != "a" || one != "p1:1080" && one != "p2:1080" {
 		t.Fatalf("start with %s through %s", host, one)
 	}
-	rt := r.current(t.Context())
+	rt := r.current(t.Context(), "")
 	r.leaveProxy(rt)
 	r.leaveProxy(rt) // by another transfer that failed at the same time
 	_, two := at()
 	if two == one || two == "p3:1080" {
 		t.Fatalf("after %s comes %s", one, two)
 	}
-	r.leaveProxy(r.current(t.Context()))
+	r.leaveProxy(r.current(t.Context(), ""))
 	if _, p := at(); p != "p3:1080" {
 		t.Fatalf("after the group comes %s", p)
 	}
@@ -147,7 +147,7 @@ func TestResetTimers(t *testing.T) {
 	}
 	// Round and round.
 	for range 3 {
-		r.leaveProxy(r.current(t.Context()))
+		r.leaveProxy(r.current(t.Context(), ""))
 	}
 	if _, p := at(); p != "p1:1080" && p != "p2:1080" {
 		t.Errorf("after all proxies: %s", p)
@@ -170,7 +170,7 @@ func TestAddresses(t *testing.T) {
 		now = time.Unix(1e9, 0)
 		seen := map[string]bool{}
 		for range want {
-			rt := r.current(t.Context())
+			rt := r.current(t.Context(), "")
 			seen[rt.proxy.name] = true
 			if _, n := r.size(); n != want && want > 1 {
 				t.Errorf("family %d: %d proxies, want %d", family, n, want)
@@ -183,12 +183,12 @@ func TestAddresses(t *testing.T) {
 		r.resetProxies()
 		r.lookup = func(_ context.Context, name string) ([]string, error) { return []string{"10.9.9.1", "10.9.9.2"}, nil }
 		now = now.Add(2 * time.Minute)
-		if got := r.current(t.Context()).proxy.name; !strings.HasPrefix(got, "10.9.9.") {
+		if got := r.current(t.Context(), "").proxy.name; !strings.HasPrefix(got, "10.9.9.") {
 			t.Errorf("after the name has moved: %s", got)
 		}
 		r.lookup = func(_ context.Context, name string) ([]string, error) { return nil, errors.New("no name server") }
 		now = now.Add(2 * time.Minute)
-		if got := r.current(t.Context()).proxy.name; !strings.HasPrefix(got, "10.9.9.") {
+		if got := r.current(t.Context(), "").proxy.name; !strings.HasPrefix(got, "10.9.9.") {
 			t.Errorf("without a name server: %s", got)
 		}
 	}
@@ -354,5 +354,55 @@ func TestGeoOrder(t *testing.T) {
 	wantContent(t, c, cas.Request{Name: object}, content)
 	if st := c.Status(); st.Host != n.host() || len(st.Hosts) != 2 {
 		t.Errorf("status %+v", st)
+	}
+}
+
+// TestShard sends each file through one proxy of the group, about as many through each, and moves only those of a proxy that
+// is gone.
+func TestShard(t *testing.T) {
+	cfg := Config{Servers: []string{"http://a"}, Proxies: "http://10.0.0.1:1|http://10.0.0.2:1|http://10.0.0.3:1;http://10.0.0.9:1", ShardProxies: true}
+	cfg.defaults()
+	const files = 300
+	at := func(r *routes, file int) route {
+		return r.current(t.Context(), fmt.Sprintf("data/%02x/%d", file%256, file))
+	}
+	var rs []*routes
+	for range 2 {
+		r, err := newRoutes(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rs = append(rs, r)
+	}
+	count := map[string]int{}
+	var gone route
+	before := map[int]string{}
+	for i := range files {
+		rt := at(rs[0], i)
+		if other := at(rs[1], i); other.proxy.name != rt.proxy.name {
+			t.Fatalf("file %d goes by %s and by %s", i, rt.proxy.name, other.proxy.name)
+		}
+		before[i], gone = rt.proxy.name, rt
+		count[rt.proxy.name]++
+	}
+	for name, n := range count {
+		if len(count) != 3 || n < files/5 {
+			t.Errorf("%d files of %d go by %s (of %d proxies)", n, files, name, len(count))
+		}
+	}
+	if !rs[0].leaveProxy(gone) || rs[0].leaveProxy(gone) {
+		t.Error("a proxy that failed is not left once")
+	}
+	for i := range files {
+		now := at(rs[0], i).proxy.name
+		if now == gone.proxy.name || before[i] != gone.proxy.name && now != before[i] {
+			t.Errorf("file %d goes by %s, before by %s", i, now, before[i])
+		}
+	}
+	for range 2 {
+		rs[0].leaveProxy(at(rs[0], 0))
+	}
+	if got := at(rs[0], 0).proxy.name; got != "10.0.0.9:1" {
+		t.Errorf("with the whole group gone: %s", got)
 	}
 }

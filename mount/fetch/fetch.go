@@ -32,6 +32,7 @@ type Config struct {
 
 	Proxies         string   // official syntax: groups separated by ";", their members by "|"; DIRECT; auto; "" is DIRECT
 	FallbackProxies string   // groups to append; DIRECT in Proxies is then ignored
+	ShardProxies    bool     // each file by one proxy of the group, the same for all clients: their caches then hold more together
 	PACURLs         []string // scripts that "auto" asks, http or file; none is http://wpad/wpad.dat
 	GeoAPI          bool     // order Servers by distance, as one of them sees it
 	GeoProxy        string   // name to ask the distance from; "" is the proxy in use

@@ -53,7 +53,7 @@ func (r *routes) setHosts(hosts []host) {
 
 // askOrder asks one host; the answer is a permutation of the indexes of hosts.
 func (c *Client) askOrder(ctx context.Context, from host, hosts []host) ([]int, error) {
-	rt := c.routes.current(ctx)
+	rt := c.routes.current(ctx, "")
 	rt.host = from
 	if from.file != "" {
 		return nil, fmt.Errorf("it is a directory")

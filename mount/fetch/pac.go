@@ -51,7 +51,7 @@ func (c *Client) discover(ctx context.Context) (string, error) {
 		script, err := c.loadPAC(ctx, u)
 		var found string
 		if err == nil {
-			found, err = findProxies(ctx, script, c.routes.current(ctx).host.base)
+			found, err = findProxies(ctx, script, c.routes.current(ctx, "").host.base)
 		}
 		if err == nil {
 			return found, nil

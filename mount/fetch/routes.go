@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -42,7 +44,7 @@ type routes struct {
 	hostLeft  time.Time           // when the first host was left
 	chain     [][]proxy           // as configured
 	group     int                 // index in chain
-	members   []proxy             // of the group, in random order; the first is in use, those that failed are gone
+	members   []proxy             // of the group, in random order; the first is in use (unless sharded), those that failed are gone
 	whole     int                 // how many members there were
 	resolved  time.Time           // when members' names were looked up; zero: not yet
 	proxyLeft time.Time           // when the first choice of the first group was left
@@ -117,8 +119,9 @@ func (r *routes) enterGroup(i int) {
 
 func shuffle(p []proxy) { rand.Shuffle(len(p), func(i, j int) { p[i], p[j] = p[j], p[i] }) }
 
-// current returns the host and proxy to use now. Those that were left some time ago get another chance.
-func (r *routes) current(ctx context.Context) route {
+// current returns the host and proxy to use now for the file of that name, "" for none in particular. Those that were left
+// some time ago get another chance.
+func (r *routes) current(ctx context.Context, file string) route {
 	r.resolve(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -133,7 +136,27 @@ func (r *routes) current(ctx context.Context) route {
 	if h.file != "" {
 		return route{host: h}
 	}
+	if r.cfg.ShardProxies && file != "" {
+		return route{h, shard(r.members, file)}
+	}
 	return route{h, r.members[0]}
+}
+
+// shard chooses the proxy with the highest hash of its name and the file's: when a proxy is gone, only its files move.
+func shard(members []proxy, file string) proxy {
+	var best proxy
+	var most uint64
+	for i, p := range members {
+		h := fnv.New64a()
+		h.Write([]byte(p.name + "\x00" + file))
+		sum := h.Sum64()
+		sum ^= sum >> 32 // the last byte written reaches the upper half of the sum only weakly
+		sum *= 0x9e3779b97f4a7c15
+		if i == 0 || sum > most {
+			best, most = p, sum
+		}
+	}
+	return best
 }
 
 func (r *routes) resetProxies() {
@@ -163,18 +186,19 @@ func (r *routes) leaveHost(from route) bool {
 func (r *routes) leaveProxy(from route) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.members[0].name != from.proxy.name {
+	at := slices.IndexFunc(r.members, func(p proxy) bool { return p.name == from.proxy.name })
+	if at < 0 || at > 0 && !r.cfg.ShardProxies {
 		return false
 	}
 	if r.proxyLeft.IsZero() {
 		r.proxyLeft = r.now()
 	}
 	if len(r.members) > 1 {
-		r.members = r.members[1:]
+		r.members = slices.Delete(r.members, at, at+1)
 	} else {
 		r.enterGroup((r.group + 1) % len(r.chain))
 	}
-	return r.members[0].name != from.proxy.name
+	return r.cfg.ShardProxies || r.members[0].name != from.proxy.name
 }
 
 // firstProxy goes back to the first group, for a host that has not been tried through it.

@@ -73,7 +73,7 @@ func (t *transfer) openSmall(s *stream) (io.ReadCloser, error) {
 func (t *transfer) connect() (*stream, error) {
 	for {
 		t.tries++
-		s, f := t.c.attempt(t.ctx, t.c.routes.current(t.ctx), t.r, t.got, t.start.Add(t.c.cfg.Deadline))
+		s, f := t.c.attempt(t.ctx, t.c.routes.current(t.ctx, t.r.Name), t.r, t.got, t.start.Add(t.c.cfg.Deadline))
 		if f == nil {
 			return s, nil
 		}

@@ -13,7 +13,7 @@ func fetchConfig(s *config.Repository, log *slog.Logger) fetch.Config {
 	n := s.Network
 	return fetch.Config{
 		Servers: s.Servers, MaxServers: n.MaxServers,
-		Proxies: n.Proxies, FallbackProxies: n.FallbackProxies, GeoAPI: n.GeoAPI, GeoProxy: n.GeoProxy, PACURLs: n.PACURLs,
+		Proxies: n.Proxies, FallbackProxies: n.FallbackProxies, ShardProxies: n.ShardProxies, GeoAPI: n.GeoAPI, GeoProxy: n.GeoProxy, PACURLs: n.PACURLs,
 		Timeout: n.Timeout, TimeoutDirect: n.TimeoutDirect, LowSpeedLimit: n.LowSpeedLimit, Deadline: n.Deadline, Patience: n.Patience,
 		MaxRetries: n.MaxRetries, BackoffInit: n.BackoffInit, BackoffMax: n.BackoffMax, ProxyReset: n.ProxyReset, HostReset: n.HostReset,
 		FollowRedirects: n.FollowRedirects, CABundle: n.CABundle, IPFamily: n.IPFamily, Concurrency: n.Concurrency,

@@ -27,6 +27,7 @@ var texts = map[string]string{
 	"network.patience":         "How long an outage of all servers is bridged before readers get an error.",
 	"network.low_speed_limit":  "Bytes per second below which a transfer counts as standing still; 0 is no limit.",
 	"network.max_retries":      "How often the same server is tried again.",
+	"network.shard_proxies":    "Each file comes by one proxy of the group, the same for all clients, so that the proxies hold more together.",
 	"network.backoff_init":     "Wait before the first new attempt, at most; it doubles with each.",
 	"network.backoff_max":      "The longest wait between attempts.",
 	"network.proxy_reset":      "How long after a failure the first group of proxies is tried again.",
