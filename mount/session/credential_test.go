@@ -15,6 +15,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/flatrun/flatrun/mount/repotest"
+	"github.com/flatrun/flatrun/mount/session"
 )
 
 // membersOnly puts the property of a repository that is not open to all into its root catalog.
@@ -84,6 +85,12 @@ func TestMembersOnly(t *testing.T) {
 			f, err := w.find("debian:12", "bin/sh")
 			if want == "" && (err != nil || f.Content != "#!") || want != "" && (err == nil || !strings.Contains(err.Error(), want) && !strings.Contains(err.Error(), "input/output error")) {
 				t.Errorf("%s: %+v, %v", answer, f, err)
+			}
+			if want == "" {
+				eventually(t, "the helper is no user of the session", func() bool {
+					all, err := session.List()
+					return err == nil && len(all) == 1 && all[0].Users == 0 && len(all[0].Mounts) == 1
+				})
 			}
 		}
 	})

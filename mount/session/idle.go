@@ -1,11 +1,14 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -112,8 +115,8 @@ func (s *server) waitExit(ctx context.Context, pid int) bool {
 	}
 }
 
-// processes lists the processes in the session's user namespace or below it, without the session's own. Processes of
-// other users cannot be inside.
+// processes lists the processes in the session's user namespace or below it, without the session's own and its children, such
+// as authorization helpers. Processes of other users cannot be inside.
 func (s *server) processes() []int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -126,11 +129,26 @@ func (s *server) processes() []int {
 		if err != nil || pid == os.Getpid() || pid == s.parent {
 			continue
 		}
-		if s.inside(filepath.Join("/proc", e.Name(), "ns/user")) {
+		if s.inside(filepath.Join("/proc", e.Name(), "ns/user")) && parentOf(pid) != os.Getpid() {
 			inside = append(inside, pid)
 		}
 	}
 	return inside
+}
+
+// parentOf is the process that started pid, 0 where that cannot be told.
+func parentOf(pid int) int {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(b[bytes.LastIndexByte(b, ')')+1:]), " ") // behind the name, which may hold anything
+	fields := strings.Fields(rest)
+	if len(fields) < 2 {
+		return 0
+	}
+	parent, _ := strconv.Atoi(fields[1])
+	return parent
 }
 
 // inside climbs from the user namespace to its parents, which the kernel shows as far as they are ours or below ours.
