@@ -19,6 +19,9 @@ import (
 // ErrCorrupt marks bytes that are not what their name promises: another hash, another size, or no valid zlib stream.
 var ErrCorrupt = errors.New("corrupt object")
 
+// ErrDenied marks what the servers of a repository that is not open to all keep from this user.
+var ErrDenied = errors.New("access denied")
+
 // Request names a file below a repository's URL, or a part of it.
 type Request struct {
 	Name           string // "data/ab/cd…", ".cvmfspublished"; for external data the path in the repository

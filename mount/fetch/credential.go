@@ -211,13 +211,17 @@ func (c *Credential) readCertificate() (*tls.Certificate, error) {
 	return f.pair, nil
 }
 
-// holder is the credential of a Client, nil for none.
-type holder struct{ atomic.Pointer[Credential] }
+// holder is the credential of a Client, nil for none. members tells that its repository is not open to all.
+type holder struct {
+	atomic.Pointer[Credential]
+	members atomic.Bool
+}
 
-// Authorize makes the client show the credential to its servers, but only over TLS: a token is worth as much as the user's
+// Authorize makes the client show the credential, nil for none, to the servers of a repository that is not open to all, but only over TLS: a token is worth as much as the user's
 // name to all who see it. Connections that were made without it are not used again.
 func (c *Client) Authorize(own *Credential) {
 	c.credential.Store(own)
+	c.credential.members.Store(true)
 	c.Close()
 }
 

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/flatrun/flatrun/mount/cas"
 )
 
 // blame says who failed, which decides who is replaced.
@@ -148,6 +150,7 @@ type Error struct {
 	Tries   int
 	Err     error // matches fs.ErrNotExist if the host says that it has no such file
 	hint    string
+	denied  bool // matches cas.ErrDenied
 }
 
 func (e *Error) Error() string {
@@ -170,11 +173,19 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// Is makes an Error match cas.ErrDenied where the server of a repository that is not open to all refused the user.
+func (e *Error) Is(target error) bool { return target == cas.ErrDenied && e.denied }
+
 func elapsed(d time.Duration) string {
 	if d < time.Second {
 		return d.Round(time.Millisecond).String()
 	}
 	return d.Round(100 * time.Millisecond).String()
+}
+
+// refused tells that the server knows the user not well enough.
+func (f *failure) refused() bool {
+	return f.err == statusError(http.StatusUnauthorized) || f.err == statusError(http.StatusForbidden)
 }
 
 // hint says what a user can do about a failure.
@@ -184,7 +195,7 @@ func (f *failure) hint() string {
 		return ""
 	case errors.Is(f.err, context.Canceled):
 		return ""
-	case f.err == statusError(http.StatusUnauthorized), f.err == statusError(http.StatusForbidden):
+	case f.refused():
 		return "the server wants a valid token or proxy certificate (" + credentialPlaces + ")"
 	case f.blame == blameProxy:
 		return "check the network or proxies: in the configuration"

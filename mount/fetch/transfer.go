@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/flatrun/flatrun/mount/cas"
@@ -151,7 +152,8 @@ func (t *transfer) wait(f *failure, most time.Duration) error {
 }
 
 func (t *transfer) error(f *failure) error {
-	return &Error{t.r.Name, f.route.host.name, f.route.proxy.name, time.Since(t.start), t.tries, f.err, f.hint()}
+	denied := f.refused() && strings.HasPrefix(f.route.host.base, "https://") && t.c.credential.members.Load()
+	return &Error{t.r.Name, f.route.host.name, f.route.proxy.name, time.Since(t.start), t.tries, f.err, f.hint(), denied}
 }
 
 func (c *Client) leaveHost(f *failure) bool {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/flatrun/flatrun/mount/cas"
 )
 
 // errUnavailable marks what is part of the revision but could not be had: an object or catalog that is missing on the
@@ -44,6 +46,9 @@ func errno(err error) fuse.Status {
 		// Too few descriptors or too little memory is the caller's to know, as with the official client.
 		if errors.As(lost.err, &number) && (number == syscall.EMFILE || number == syscall.ENFILE || number == syscall.ENOMEM) {
 			return fuse.Status(number)
+		}
+		if errors.Is(lost.err, cas.ErrDenied) {
+			return fuse.EACCES
 		}
 		return fuse.EIO
 	case errors.Is(err, errNoAttribute):

@@ -3,12 +3,15 @@ package fusefs
 import (
 	"context"
 	"errors"
+	"fmt"
 	iofs "io/fs"
 	"math"
 	"os"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/flatrun/flatrun/mount/cas"
 )
 
 func TestPendingSignals(t *testing.T) {
@@ -111,6 +114,7 @@ func TestErrno(t *testing.T) {
 		{unavailable(iofs.ErrNotExist), syscall.EIO}, // an object that is missing on the server is no missing file
 		{unavailable(&os.PathError{Op: "open", Err: syscall.ENOENT}), syscall.EIO},
 		{unavailable(&os.PathError{Op: "open", Err: syscall.EMFILE}), syscall.EMFILE},
+		{unavailable(fmt.Errorf("object: %w", cas.ErrDenied)), syscall.EACCES},
 	} {
 		if got := errno(c.err); got != statusOf(c.want) {
 			t.Errorf("%v: %v, want %v", c.err, got, c.want)
