@@ -202,7 +202,7 @@ func scratch(req Request) (m []specs.Mount) {
 }
 
 // cvmfs merges the host's and the session's repositories. The first directory leads: what is mounted in it later
-// appears inside.
+// appears inside. Over that go the repositories of which the container keeps a revision.
 func cvmfs(req Request, target string) (m []specs.Mount) {
 	if req.without("cvmfs", "/cvmfs") {
 		return nil
@@ -210,6 +210,9 @@ func cvmfs(req Request, target string) (m []specs.Mount) {
 	for i, dir := range req.CVMFS {
 		if i == 0 {
 			m = append(m, bind(dir, target, "nosuid", "nodev", optOrigin+"=repositories"))
+			for _, r := range req.Repositories {
+				m = append(m, bind(r.Dir, path.Join(target, r.Name), "nosuid", "nodev", optOptional, optOrigin+"=repositories"))
+			}
 			continue
 		}
 		m = append(m, specs.Mount{Destination: target, Type: typeMerge, Source: dir, Options: []string{"nosuid", "nodev", optOptional, optWeak}})
@@ -254,7 +257,7 @@ func binds(req Request, list []Bind) (m []specs.Mount) {
 		}
 		if source == "/cvmfs" && len(req.CVMFS) > 0 {
 			if target != "/cvmfs" || req.without("cvmfs", "/cvmfs") {
-				m = append(m, cvmfs(Request{CVMFS: req.CVMFS}, target)...)
+				m = append(m, cvmfs(Request{CVMFS: req.CVMFS, Repositories: req.Repositories}, target)...)
 			}
 			continue
 		}
@@ -271,8 +274,8 @@ func binds(req Request, list []Bind) (m []specs.Mount) {
 			}
 		}
 		if rest, ok := strings.CutPrefix(source, "/cvmfs/"); ok {
-			for _, dir := range req.CVMFS {
-				options = append(options, optOr+"="+path.Join(dir, rest))
+			for _, other := range repositorySources(req, rest) {
+				options = append(options, optOr+"="+other)
 			}
 		}
 		one := bind(source, target, options...)
@@ -282,6 +285,21 @@ func binds(req Request, list []Bind) (m []specs.Mount) {
 		m = append(m, one)
 	}
 	return m
+}
+
+// repositorySources are where a path below /cvmfs may be found. Of a repository of which the container keeps a revision it
+// gets nothing else.
+func repositorySources(req Request, rest string) (all []string) {
+	name, below, _ := strings.Cut(rest, "/")
+	for _, r := range req.Repositories {
+		if r.Name == name {
+			return []string{path.Join(r.Dir, below)}
+		}
+	}
+	for _, dir := range req.CVMFS {
+		all = append(all, path.Join(dir, rest))
+	}
+	return all
 }
 
 // systemDirs are working directories that are not worth hiding the image's behind them.

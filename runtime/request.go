@@ -23,6 +23,8 @@ type Request struct {
 	MinimalDev bool     // minimal /dev without the rest of Contain
 	NoMount    []string // default mounts to leave out: proc sys dev devpts home tmp cwd bind-paths cvmfs, or a target path
 	CVMFS      []string // host directories merged at /cvmfs, the first of them leading; none = no /cvmfs
+	// Repositories are shown in place of what CVMFS has by their names.
+	Repositories []Repository
 
 	Writable      bool  // write into the image directory
 	WritableTmpfs bool  // write into memory, which is lost at the end
@@ -44,6 +46,9 @@ type Image struct {
 	Path string // absolute directory in the mount namespace in which Start runs
 	Name string // as the user wrote it, for messages; "" = Path
 }
+
+// Repository shows the host directory Dir at /cvmfs/Name: a repository at one revision.
+type Repository struct{ Name, Dir string }
 
 // Bind shows Source inside as Target.
 type Bind struct {

@@ -41,6 +41,10 @@ func TestSpec(t *testing.T) {
 		{"cvmfs", Request{CVMFS: []string{"/run/session/cvmfs", "/cvmfs"}, Binds: []Bind{
 			{Source: "/cvmfs", Origin: "--bind"}, {Source: "/cvmfs/grid.cern.ch/etc/grid-security", Target: "/etc/grid-security", ReadOnly: true, Optional: true, Origin: "--bind"}},
 			Sites: []Bind{{Source: "/eos", Optional: true, Weak: true, Origin: "/etc/flatrun/config.yaml:3"}}}, ann},
+		{"revision", Request{CVMFS: []string{"/run/session/cvmfs", "/cvmfs"}, Repositories: []Repository{{"example.org", "/run/session/cvmfs/example.org/.flatrun@abc"}},
+			NoMount: []string{"dev", "sys", "proc", "tmp", "home", "cwd"}, Binds: []Bind{
+				{Source: "/cvmfs", Target: "/mnt", Origin: "--bind"}, {Source: "/cvmfs/example.org/data", Target: "/data", Origin: "--bind"},
+				{Source: "/cvmfs/other.example.org", Target: "/other", Origin: "--bind"}}}, ann},
 		{"net", Request{Namespaces: Namespaces{Net: true, Cgroup: true}, Files: []File{{"/etc/resolv.conf", "nameserver 192.0.2.1\n"}}, Umask: ptr(uint32(0o22)), Rlimits: []specs.POSIXRlimit{rlimit("RLIMIT_CORE", 0)}}, ann},
 		{"nobody", Request{Seccomp: Seccomp{Off: true}, Privileges: Privileges{Keep: true, AllowSetuid: true}}, Host{UID: 4711, GID: 4712, Home: "/", Cwd: "/usr"}},
 		{"lost", Request{NoMount: []string{"dev", "tmp", "bind-paths"}}, Host{UID: 1001, GID: 100, Home: "/home/ann"}}, // without a working directory

@@ -45,6 +45,7 @@ type container struct {
 	kind    image.Kind
 	binds   []userBind
 	image   *image.Image
+	kept    []runtime.Repository // those of which the container keeps a revision
 	state   enter.State
 	host    runtime.Host
 	site    *site.Runtime // nil: nobody has written any directives
@@ -220,18 +221,24 @@ func (c *container) subordinateIDs() (uids, gids []enter.IDMap) {
 
 // find gets the image's directory and configuration.
 func (c *container) find() error {
+	session := c.state.Session
+	if session != nil {
+		session.Follow = c.options.Follow
+	}
 	err := c.mountBinds()
 	if err != nil {
 		return err
 	}
 	if c.kind == image.Directory {
-		c.image, err = image.FromDirectory(c.arg)
-		return err
+		if c.image, err = image.FromDirectory(c.arg); err != nil {
+			return err
+		}
+		return c.keepRevisions()
 	}
-	if c.state.Session == nil {
+	if session == nil {
 		return errors.New("no session answers; see flatrun status")
 	}
-	found, err := c.state.Session.Resolve(c.arg)
+	found, err := session.Resolve(c.arg)
 	if err != nil {
 		return err
 	}
@@ -239,6 +246,22 @@ func (c *container) find() error {
 		Path: found.Path, Layers: found.Layers, Name: found.Name, FQRN: found.FQRN, Revision: found.Revision, Config: found.Config,
 		Shown: shown(c.arg, found),
 	})
+	if err != nil {
+		return err
+	}
+	return c.keepRevisions()
+}
+
+// keepRevisions asks where the session shows the revisions that repositories have now. What it mounts later has none that
+// the container began with.
+func (c *container) keepRevisions() error {
+	if c.state.Session == nil {
+		return nil
+	}
+	all, err := c.state.Session.Revisions()
+	for _, r := range all {
+		c.kept = append(c.kept, runtime.Repository{Name: r.FQRN, Dir: r.Dir})
+	}
 	return err
 }
 

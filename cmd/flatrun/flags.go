@@ -15,6 +15,7 @@ type options struct {
 	Scratch          []string
 	Workdir          string
 	Overlay          []string
+	Follow           bool
 	Writable         bool
 	WritableTmpfs    bool
 	Contain          bool
@@ -117,6 +118,7 @@ func mountFlags(o *options) []flag {
 		{name: "containall", short: "C", value: &o.ContainAll, twins: []string{"CONTAINALL"}, help: "contain file systems, PID, IPC and environment"},
 		{name: "compat", value: &o.Compat, twins: []string{"COMPAT"}, help: "behave as Docker would: --containall --no-init --no-umask --no-eval --writable-tmpfs"},
 		{name: "no-compat", value: &o.NoCompat, twins: []string{"NO_COMPAT"}, hidden: true, help: "do not behave as Docker would (the default)"},
+		{name: "follow", value: &o.Follow, twins: []string{"FOLLOW"}, help: "show new revisions of repositories as they come, instead of keeping those that the container starts with"},
 		{name: "underlay", value: &o.Ignored, twins: []string{"UNDERLAY"}, hidden: true, help: "mount points are always made this way"},
 	}
 }

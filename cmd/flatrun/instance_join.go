@@ -34,6 +34,9 @@ func (c *container) joinInstance() error {
 	if err != nil {
 		return err
 	}
+	if c.options.Follow {
+		c.log.verbosef("--follow changes nothing: the instance was started with or without it")
+	}
 	store, err := instance.Open()
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ func (c *container) request() (*runtime.Request, error) {
 	o := c.options
 	r := &runtime.Request{
 		Image:   runtime.Image{Path: c.image.Root, Name: c.arg},
-		Scratch: o.Scratch, Cwd: o.Dir, Contain: o.Contain, NoMount: o.NoMount, CVMFS: c.cvmfs(),
+		Scratch: o.Scratch, Cwd: o.Dir, Contain: o.Contain, NoMount: o.NoMount, CVMFS: c.cvmfs(), Repositories: c.kept,
 		Writable: o.Writable, WritableTmpfs: o.WritableTmpfs && !o.Writable,
 		Namespaces: runtime.Namespaces{PID: o.PID, IPC: o.IPC, UTS: o.UTS, Net: o.Net, Fakeroot: o.Fakeroot},
 		NoInit:     o.NoInit, Hostname: o.Hostname,

@@ -91,7 +91,7 @@ func (c *container) shareKey() string {
 		arg = abs
 	}
 	h := fnv.New128a()
-	fmt.Fprintf(h, "%s\n%s\n%t %t", c.launcher(), arg, c.options.PID, c.options.Fakeroot)
+	fmt.Fprintf(h, "%s\n%s\n%t %t %t", c.launcher(), arg, c.options.PID, c.options.Fakeroot, c.options.Follow)
 	return hex.EncodeToString(h.Sum(nil))
 }
 

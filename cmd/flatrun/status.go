@@ -57,6 +57,11 @@ func writeStatus(b *strings.Builder, s enter.Status) {
 		}
 		fmt.Fprintf(b, "\n    mounted at  %s\n    server      %s\n    proxy       %s\n", m.Mountpath, m.Server, m.Proxy)
 		fmt.Fprintf(b, "    fetched     %d objects, %s; %d found in the cache\n", m.Fetched, size(m.Bytes), m.Hits)
+		for i, h := range m.Held {
+			if h.Containers > 0 || i < len(m.Held)-1 {
+				fmt.Fprintf(b, "    kept        revision %d by %d containers\n", h.Revision, h.Containers)
+			}
+		}
 		if m.Offline != "" {
 			fmt.Fprintf(b, "    offline     %s\n", m.Offline)
 		}

@@ -19,9 +19,11 @@ import (
 // answer to the last. The answer to "join" is no JSON: the byte 'j' with two descriptors, the session's user namespace
 // and a detached copy of its tree of mounts.
 type Request struct {
-	Op    string `json:"op"`              // join, resolve, mount, umount, status, ping, quit
+	Op    string `json:"op"`              // join, resolve, mount, revisions, umount, status, ping, quit
 	Name  string `json:"name,omitempty"`  // the image or the repository
 	Force bool   `json:"force,omitempty"` // quit: although it is in use
+
+	Follow bool `json:"follow,omitempty"` // resolve, mount: where new revisions will show, see Session.Follow
 }
 
 // Reply is the answer to a Request: an error in one line, or the part that the operation fills.
@@ -29,6 +31,8 @@ type Reply struct {
 	Error    string    `json:"error,omitempty"`
 	Resolved *Resolved `json:"resolved,omitempty"`
 	Status   *Status   `json:"status,omitempty"`
+	// Revisions are those that the client keeps of all that is mounted: with resolve and mount, unless it follows, and revisions.
+	Revisions []Revision `json:"revisions,omitempty"`
 }
 
 // maxReply bounds a line: an image configuration may be large, but not without end.
@@ -135,20 +139,30 @@ func (s *Session) place(reply Reply, err error) (Resolved, error) {
 	if reply.Resolved == nil {
 		return Resolved{}, errors.New("understand the session's answer: it names no place")
 	}
+	s.revisions, s.told = reply.Revisions, true
 	return *reply.Resolved, s.show(*reply.Resolved)
+}
+
+func (s *Session) askRevisions() ([]Revision, error) {
+	if s.told || s.Follow {
+		return s.revisions, nil
+	}
+	reply, err := s.call(Request{Op: "revisions"})
+	return reply.Revisions, err
 }
 
 // show makes sure that the repository is mounted in this process's namespace. A mount made between the copying of the tree
 // and its attachment here was not passed on: the kernel does not reach copies that are attached nowhere.
 func (s *Session) show(r Resolved) error {
-	if !s.joined || r.Host || isMountPoint(r.Source) {
+	at := filepath.Join(s.Dir, "cvmfs", r.FQRN)
+	if !s.joined || r.Host || isMountPoint(at) {
 		return nil
 	}
 	if err := renewFD(int(s.Conn.Fd()), s.Dir); err != nil {
 		return fmt.Errorf("attach the session's repositories: %w", err)
 	}
-	if !isMountPoint(r.Source) {
-		return fmt.Errorf("repository %s does not show at %s; see flatrun status", r.FQRN, r.Source)
+	if !isMountPoint(at) {
+		return fmt.Errorf("repository %s does not show at %s; see flatrun status", r.FQRN, at)
 	}
 	return nil
 }
@@ -160,13 +174,13 @@ func isMountPoint(path string) bool {
 
 func (s *Session) resolve(image string) (Resolved, error) {
 	image = absolute(image)
-	if s.asked != "" && s.asked == image {
+	if s.asked != "" && s.asked == image && !s.Follow {
 		s.asked = ""
 		if reply, err := s.read(0); !errors.Is(err, errEnded) {
 			return s.place(reply, err)
 		}
 	}
-	return s.place(s.call(Request{Op: "resolve", Name: image}))
+	return s.place(s.call(Request{Op: "resolve", Name: image, Follow: s.Follow}))
 }
 
 // absolute makes the path of a file absolute: the session has another working directory. Names stay as they are.
@@ -187,7 +201,7 @@ func absolute(image string) string {
 }
 
 func (s *Session) mount(fqrn string) (Resolved, error) {
-	return s.place(s.call(Request{Op: "mount", Name: fqrn}))
+	return s.place(s.call(Request{Op: "mount", Name: fqrn, Follow: s.Follow}))
 }
 
 func (s *Session) status() (Status, error) {

@@ -155,6 +155,13 @@ type Session struct {
 	Conn *os.File
 	Dir  string // session directory; repositories appear below Dir/cvmfs/FQRN in the mount namespace of a joined process
 
+	// Follow, set before the first question, asks for places where new revisions show as they come. Otherwise the answers
+	// are all of one revision of each repository, which stays as long as the connection or a mount of it does.
+	Follow bool
+
+	revisions []Revision // of the last answer
+	told      bool       // there was one
+
 	lines  *bufio.Reader
 	asked  string // image that the constructor asked for; the answer is the next line
 	joined bool   // the process is inside
@@ -169,15 +176,25 @@ var ErrNoSession = errors.New("no session is running")
 // Resolved is where an image lies.
 type Resolved struct {
 	Path     string          `json:"path"`             // directory, absolute in the joined mount namespace
-	Source   string          `json:"source"`           // the repository's mount point, a prefix of Path
+	Source   string          `json:"source"`           // the repository at the revision that the client keeps, a prefix of Path
 	FQRN     string          `json:"fqrn"`             // repository
 	InRepo   string          `json:"in_repo"`          // the image's path inside the repository, "/…"
-	Revision uint64          `json:"revision"`         // of the mounted repository
+	Revision uint64          `json:"revision"`         // of the repository there
 	Host     bool            `json:"host,omitempty"`   // mounted by the site, not by the session
 	Name     string          `json:"name,omitempty"`   // full image name when it was looked up by name
 	Layers   []string        `json:"layers,omitempty"` // of a thin image: directories laid over Path, the last one uppermost
 	Config   json.RawMessage `json:"config,omitempty"` // OCI image configuration, if the repository has one
 }
+
+// Revision is where a repository shows the revision that a container keeps.
+type Revision struct {
+	FQRN string `json:"fqrn"`
+	Dir  string `json:"dir"` // absolute in the joined mount namespace
+}
+
+// Revisions are those of all repositories that are mounted now, the ones that Resolve and Mount have named among them: what
+// the container should see at /cvmfs/FQRN. There are none for a Session that follows.
+func (s *Session) Revisions() ([]Revision, error) { return s.askRevisions() }
 
 // Resolve finds the image: a path below /cvmfs/FQRN, cvmfs://FQRN/path, or an image name to be looked up in the
 // configured repositories, or a thin image: its file, oci:DIR, oci-archive:FILE, or docker://NAME at its registry. The

@@ -42,6 +42,14 @@ type MountStatus struct {
 	Slowest   []SlowObject        `json:"slowest,omitempty"`  // objects that readers waited for the longest
 	Offline   string              `json:"offline,omitempty"`  // why no newer revision could be looked for
 	Failures  []string            `json:"failures,omitempty"` // file system requests that failed, the newest last
+	Held      []HeldRevision      `json:"held,omitempty"`     // revisions that containers keep, the oldest first
+}
+
+// HeldRevision is a revision that new containers get or that containers which began with it still use.
+type HeldRevision struct {
+	Revision   uint64 `json:"revision"`
+	RootHash   string `json:"root_hash"`
+	Containers int    `json:"containers"` // mount namespaces that show it
 }
 
 // SlowObject is an object that a reader waited for.

@@ -24,6 +24,9 @@ type pins struct {
 	byName map[string]*view
 }
 
+// Type is what mount tables call our mounts.
+const Type = "fuse." + subtype
+
 // PinPrefix begins the names of the directories that show pinned revisions. The root has no other entries of such names.
 const PinPrefix = ".flatrun@"
 

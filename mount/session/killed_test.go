@@ -68,9 +68,11 @@ type inside struct {
 	log string
 }
 
-func (w *world) inside(image string) *inside {
+func (w *world) inside(image string) *inside { return w.insideAs("shell", image) }
+
+func (w *world) insideAs(role, image string) *inside {
 	w.t.Helper()
-	cmd := w.client("shell", image, `cd "$IMAGE"; exec sh`)
+	cmd := w.client(role, image, `cd "$IMAGE"; exec sh`)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		w.t.Fatal(err)
@@ -145,8 +147,10 @@ func TestServerKilled(t *testing.T) {
 		t.Fatalf("before it is published: %q", got)
 	}
 	w.killed()
-	eventually(t, "the new revision shows", func() bool { return c.do("cat new") == "new" })
-	if got := c.do("cat etc/motd"); got != "hello" {
+	if got := w.inside("registry.example.org/library/tool:1.0").do("cat new"); got != "new" {
+		t.Fatalf("the new revision reads %q", got)
+	}
+	if got := c.do("cat new; cat etc/motd"); got != "hello" {
 		t.Fatalf("after the new revision: %q", got)
 	}
 }

@@ -66,12 +66,16 @@ func play(role string) error {
 		}
 		role = "report"
 	}
+	state.Session.Follow = role == "follow"
 	r, err := state.Session.Resolve(image)
 	if err != nil {
 		return err
 	}
 	if role != "report" {
 		os.Unsetenv("SESSION_TEST_ROLE")
+		if err := unix.Mount(r.Path, r.Path, "", unix.MS_BIND, ""); err != nil { // as a container has its root
+			return err
+		}
 		return unix.Exec("/bin/sh", []string{"sh", "-c", rest[0]}, append(os.Environ(), "IMAGE="+r.Path, "ROOTS="+state.Session.Dir+"/cvmfs"))
 	}
 	f := found{Resolved: r, Kind: state.Kind}

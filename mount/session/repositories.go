@@ -28,6 +28,7 @@ type repositories struct {
 	keeper   *keep.Keeper // nil for none
 	log      *slog.Logger
 	errors   *journal
+	move     chan struct{} // a repository has a new revision
 
 	mu     sync.Mutex
 	slots  map[string]*slot
@@ -46,7 +47,8 @@ func openRepositories(settings *config.Config, t *tree, log *slog.Logger, errors
 	if err != nil {
 		return nil, err
 	}
-	return &repositories{settings: settings, caches: c, tree: t, log: log, errors: errors, slots: map[string]*slot{}, broken: map[string]time.Time{}}, nil
+	return &repositories{settings: settings, caches: c, tree: t, log: log, errors: errors,
+		move: make(chan struct{}, 1), slots: map[string]*slot{}, broken: map[string]time.Time{}}, nil
 }
 
 // place tells where the repository is mounted, and mounts it if it is not. The second answer is nil where the site has it
@@ -65,7 +67,11 @@ func (r *repositories) place(ctx context.Context, fqrn string) (enter.Resolved, 
 	if err != nil {
 		return enter.Resolved{}, nil, err
 	}
-	return enter.Resolved{Path: v.path, Source: v.path, FQRN: settings.FQRN, InRepo: "/", Revision: v.repo.Head().Manifest().Revision}, v, nil
+	rev, dir, err := leaseOf(ctx).revision(v)
+	if err != nil {
+		return enter.Resolved{}, nil, err
+	}
+	return enter.Resolved{Path: dir, Source: dir, FQRN: settings.FQRN, InRepo: "/", Revision: rev.Manifest().Revision}, v, nil
 }
 
 // get returns the mounted repository. The first who asks mounts it; after a failure the next one tries again.
@@ -108,6 +114,7 @@ func (r *repositories) mount(ctx context.Context, settings *config.Repository) (
 		v.close()
 		return nil, fmt.Errorf("repository %s: %w", settings.FQRN, err)
 	}
+	v.moved = r.moved
 	v.follow(r.report)
 	r.log.Info("mounted", "repository", settings.FQRN, "revision", v.repo.Head().Manifest().Revision, "took", time.Since(began))
 	return v, nil
@@ -186,10 +193,12 @@ func (r *repositories) mounted() []*served {
 	return all
 }
 
-func (r *repositories) status() []enter.MountStatus {
+func (r *repositories) status(in presence) []enter.MountStatus {
 	var all []enter.MountStatus
 	for _, v := range r.mounted() {
-		all = append(all, v.status())
+		s := v.status()
+		s.Held = v.held(in)
+		all = append(all, s)
 	}
 	return all
 }

@@ -23,6 +23,7 @@ func (r *repositories) resolve(ctx context.Context, image string) (enter.Resolve
 	if err == nil || !r.renew(ctx) {
 		return found, err
 	}
+	leaseOf(ctx).drop()
 	return r.resolveNow(ctx, image)
 }
 
@@ -83,7 +84,8 @@ func (r *repositories) view(ctx context.Context, fqrn string) (imagePlace, error
 	if where.Host {
 		return imagePlace{view: hostView{where.Source}, where: where}, nil
 	}
-	return imagePlace{catalogView{v.repo.Head()}, where, v}, nil
+	rev, _, err := leaseOf(ctx).revision(v)
+	return imagePlace{catalogView{rev}, where, v}, err
 }
 
 // follow walks p, which is clean and absolute in the repository, through symbolic links, into other repositories too.

@@ -157,6 +157,7 @@ func (r *repositories) resumeMount(fqrn string, files []*os.File) error {
 			r.report(err)
 		}
 	}()
+	v.moved = r.moved
 	v.follow(r.report)
 	r.log.Info("goes on with a mount", "repository", fqrn, "revision", v.repo.Head().Manifest().Revision, "took", time.Since(began))
 	return nil

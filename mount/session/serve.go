@@ -18,6 +18,8 @@ func (s *server) serve(conn *net.UnixConn) {
 		return
 	}
 	defer s.leave()
+	l := &lease{}
+	defer l.drop()
 	quit := false
 	converse(conn, func(r enter.Request) (*enter.Reply, bool) {
 		if r.Op == "join" {
@@ -27,7 +29,7 @@ func (s *server) serve(conn *net.UnixConn) {
 			}
 			return nil, true
 		}
-		reply := s.answer(r)
+		reply := s.answer(r, l)
 		quit = r.Op == "quit" && reply.Error == ""
 		return &reply, !quit
 	})
@@ -73,15 +75,21 @@ func (s *server) join(conn *net.UnixConn) error {
 	return err
 }
 
-func (s *server) answer(r enter.Request) enter.Reply {
+func (s *server) answer(r enter.Request, l *lease) enter.Reply {
 	ctx := context.Background() // what is fetched for a client that left serves the next one
-	var resolved enter.Resolved
+	if !r.Follow {
+		ctx = withLease(ctx, l)
+	}
+	var resolved *enter.Resolved
 	var err error
 	switch r.Op {
 	case "resolve":
-		resolved, err = s.repos.resolve(ctx, r.Name)
+		resolved, err = found(s.repos.resolve(ctx, r.Name))
 	case "mount":
-		resolved, _, err = s.repos.place(ctx, r.Name)
+		var place enter.Resolved
+		place, _, err = s.repos.place(ctx, r.Name)
+		resolved, err = found(place, err)
+	case "revisions":
 	case "ping":
 		return enter.Reply{}
 	case "umount":
@@ -94,12 +102,18 @@ func (s *server) answer(r enter.Request) enter.Reply {
 	default:
 		return failed(fmt.Errorf("the session does not know the request %q: it is of another version, and ends by flatrun umount --all", r.Op))
 	}
+	var revisions []enter.Revision
+	if err == nil && !r.Follow {
+		revisions, err = s.repos.revisions(l)
+	}
 	if err != nil {
 		s.errors.add(err)
 		return failed(err)
 	}
-	return enter.Reply{Resolved: &resolved}
+	return enter.Reply{Resolved: resolved, Revisions: revisions}
 }
+
+func found(r enter.Resolved, err error) (*enter.Resolved, error) { return &r, err }
 
 // mayQuit refuses to end a session that is in use. The one who asks does not count: flatrun umount does not join.
 func (s *server) mayQuit(force bool) error {
@@ -110,9 +124,10 @@ func (s *server) mayQuit(force bool) error {
 }
 
 func (s *server) status() enter.Status {
+	in := s.containers()
 	status := enter.Status{
 		Key: filepath.Base(s.dir), Dir: s.dir, PID: os.Getpid(), Started: s.started, Idle: s.idle,
-		Clients: s.connected() - 1, Users: len(s.processes()), Mounts: s.repos.status(), Cache: s.repos.caches.status(),
+		Clients: s.connected() - 1, Users: len(s.processes()), Mounts: s.repos.status(in), Cache: s.repos.caches.status(),
 		Errors: s.errors.list(),
 	}
 	measureSelf(&status)

@@ -44,6 +44,9 @@ type served struct {
 	mu         sync.Mutex
 	checked    time.Time
 	approached map[string]bool // images that something was fetched ahead for
+
+	pinning pinning
+	moved   func() // told of each new revision, nil for nobody
 }
 
 // openServed goes the chain of trust to the root catalog. The error names the repository and what is wrong with it. What
@@ -157,6 +160,9 @@ func (v *served) refresh(ctx context.Context) error {
 		return nil
 	}
 	v.log.Info("new revision", "revision", v.repo.Head().Manifest().Revision)
+	if v.moved != nil {
+		v.moved()
+	}
 	return nil
 }
 

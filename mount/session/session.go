@@ -17,6 +17,10 @@
 //  3. The client becomes the container's command; the connection closes with execve. The session knows from the process
 //     table that somebody is inside still.
 //
+// Unless it asks to follow, a client is told of the revision that a repository has at this moment, in a directory of the
+// mount that shows this revision for good (fusefs.FS.Pin). The mount itself moves on to new ones. A revision is let go of
+// when no connection and no mount table of a process inside shows it any more.
+//
 // When no connection is left and no process is in the user namespace or one below it, for Idle long, the session takes
 // the lock on its directory (so that nobody is just starting one), removes socket, log and directory, and ends.
 package session
@@ -95,6 +99,9 @@ func Run(ctx context.Context, cfg Config, ready func()) error {
 		}
 	}
 	go acceptAll(s.listener, s.errors.add, s.serve)
+	done := make(chan struct{})
+	defer close(done)
+	go s.sweepAll(done, len(cfg.Kept) > 0)
 	ready()
 	s.log.Info("session serves", "dir", s.dir, "pid", os.Getpid(), "idle", s.idle)
 	s.wait(ctx)
