@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -19,9 +20,10 @@ import (
 // insideNet marks the test process that has a network of its own, and tells where the programs are that it need not build.
 const insideNet = "SESSION_TEST_NET"
 
-// TestFaultNames has no name server for a while. A server that closes every connection makes the client need the name each
-// time. The port and the file by which the resolver finds its server are ours only in namespaces of the test's own.
-func TestFaultNames(t *testing.T) {
+// TestFaultsOfHost are faults of the host that can be had only in namespaces of the test's own: name servers that refuse or say
+// nothing, with a server that closes every connection, so that the client needs the name each time, and a cache whose disk is
+// full. None of them may show.
+func TestFaultsOfHost(t *testing.T) {
 	needFUSE(t)
 	busybox := busyboxImage(t)
 	if os.Getenv(insideNet) == "" {
@@ -32,10 +34,14 @@ func TestFaultNames(t *testing.T) {
 	useBuilt(t, os.Getenv(insideNet))
 	ownNetwork(t)
 	dns := repotest.ServeDNS(t, "127.0.0.1:53", name, [4]byte{127, 0, 0, 1})
-	cases := map[string]bool{"names-refused": false, "names-silent": true}
+	cases := []faultCase{
+		{"names-refused", func(*site, string) { dns.Fail(false) }, func(*site, string) { dns.Heal() }},
+		{"names-silent", func(*site, string) { dns.Fail(true) }, func(*site, string) { dns.Heal() }},
+		{"disk-full", fillCache, roomInCache},
+	}
 	var names []string
-	for fault := range cases {
-		names = append(names, fault)
+	for _, c := range cases {
+		names = append(names, c.name)
 	}
 	repo := repotest.Build(t, repotest.Spec{Tree: append(faultTree(names), busybox...)})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -47,18 +53,49 @@ func TestFaultNames(t *testing.T) {
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
 	var table []outcome
-	for fault, silent := range cases {
-		t.Run(fault, func(t *testing.T) {
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
 			url := fmt.Sprintf("http://%s:%d", name, l.Addr().(*net.TCPAddr).Port)
-			newWorld(t, map[string]string{repo.FQRN: repository(url, repo.KeyPath)}, "") // with the patience of users: no error may be seen
-			o := suffer(t, container(t, repo.FQRN), fault, func() { dns.Fail(silent) }, dns.Heal)
+			s := &site{t: t, repo: repo}
+			s.world = newWorld(t, map[string]string{repo.FQRN: repository(url, repo.KeyPath)}, "") // with the patience of users: no error may be seen
+			if err := unix.Mount("none", s.world.cache, "tmpfs", 0, "size=64m"); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { unix.Unmount(s.world.cache, unix.MNT_DETACH) })
+			o := suffer(t, container(t, repo.FQRN), c.name, func() { c.begin(s, c.name) }, func() { c.end(s, c.name) })
 			if len(o.errors) > 0 {
-				t.Errorf("the container saw %v, though the address was known", o.errors)
+				t.Errorf("the container saw %v", o.errors)
 			}
 			table = append(table, o)
 		})
 	}
 	printOutcomes(t, table)
+}
+
+const filler = "filler"
+
+// fillCache leaves no room on the disk of the cache.
+func fillCache(s *site, _ string) {
+	f, err := os.Create(filepath.Join(s.world.cache, filler))
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	defer f.Close()
+	for size := 1 << 20; size > 0; size /= 2 {
+		for err = nil; err == nil; {
+			_, err = f.Write(make([]byte, size))
+		}
+		if !errors.Is(err, unix.ENOSPC) {
+			s.t.Error(err)
+		}
+	}
+}
+
+func roomInCache(s *site, _ string) {
+	if err := os.Remove(filepath.Join(s.world.cache, filler)); err != nil {
+		s.t.Error(err)
+	}
 }
 
 // inOwnNetwork runs this test again in new user, mount and network namespaces.
