@@ -123,6 +123,7 @@ func TestShareKey(t *testing.T) {
 		"half a step":        key("/image", options{}, "SLURM_JOB_ID=1"),
 		"a PID namespace":    key("/image", options{PID: true}, slurm...),
 		"root":               key("/image", options{Fakeroot: true}, slurm...),
+		"new revisions":      key("/image", options{Follow: true}, slurm...),
 		"OpenMPI's job":      key("/image", options{}, "OMPI_MCA_ess_base_jobid=5"),
 		"OpenMPI's next job": key("/image", options{}, "OMPI_MCA_ess_base_jobid=6"),
 	} {

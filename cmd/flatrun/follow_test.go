@@ -1,0 +1,161 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/flatrun/flatrun/mount/enter"
+	"github.com/flatrun/flatrun/mount/probe"
+	"github.com/flatrun/flatrun/mount/repotest"
+)
+
+// following is a user's machine with a repository that gets new revisions.
+type following struct {
+	*rig
+	t     *testing.T
+	image string // its path below /cvmfs
+}
+
+const followFQRN = "follow.example.org"
+
+// versions is the repository at revision n: the number stands in the image and beside it.
+func versions(busybox []byte, n int) []repotest.File {
+	text := fmt.Sprintf("%d\n", n)
+	return append(rootTree("/image", busybox, map[string]string{"version": text, "late/version": text}),
+		repotest.File{Path: "/data/version", Content: text}, repotest.File{Path: "/data/late", Content: text})
+}
+
+func (f *following) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(f.bin, "flatrun"), args...)
+	cmd.Env, cmd.Dir = f.environ(nil), f.home
+	return cmd
+}
+
+// flatrun answers what a command that must succeed prints, its lines with blanks between.
+func (f *following) flatrun(args ...string) string {
+	f.t.Helper()
+	cmd := f.command(args...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		f.t.Fatalf("flatrun %s: %v\n%s%s", strings.Join(args, " "), err, out, &stderr)
+	}
+	return strings.Join(strings.Fields(string(out)), " ")
+}
+
+// shows checks that all that an image or instance shows is of one revision.
+func (f *following) shows(image string, n int, files ...string) {
+	f.t.Helper()
+	want := strings.TrimSpace(strings.Repeat(fmt.Sprintf("%d ", n), len(files)))
+	if got := f.flatrun(append([]string{"exec", image, "cat"}, files...)...); got != want {
+		f.t.Errorf("%s of %s read %q, want %q", files, image, got, want)
+	}
+}
+
+func (f *following) session() (list []enter.Status) {
+	f.t.Helper()
+	if err := json.Unmarshal([]byte(f.flatrun("status", "--json")), &list); err != nil {
+		f.t.Fatal(err)
+	}
+	return list
+}
+
+func (f *following) eventually(what string, ok func() bool) {
+	f.t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			f.t.Fatalf("it does not come about that %s", what)
+		}
+	}
+}
+
+// TestFollow starts containers of all kinds, publishes a revision, and kills the server: those that were there keep what they
+// began with, also what they had not looked at, the others see what is new.
+func TestFollow(t *testing.T) {
+	if err := probe.FUSE(); err != nil {
+		t.Skip(err)
+	}
+	busybox, err := os.ReadFile(staticBusybox(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo := repotest.Build(t, repotest.Spec{FQRN: followFQRN, Tree: versions(busybox, 1)})
+	f := &following{&rig{bin: buildPrograms(t), home: t.TempDir(), runtime: t.TempDir()}, t, "/cvmfs/" + followFQRN + "/image"}
+	if err := os.Chmod(f.runtime, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f.config = filepath.Join(t.TempDir(), "config.yaml")
+	write(t, f.config, fmt.Sprintf("repositories:\n  %s:\n    servers: [%q]\n    public_keys: [%q]\n    proxies: DIRECT\n    max_ttl: 1\ncache: {dir: %q}\n",
+		followFQRN, repotest.Serve(t, repo.Dir).URL, repo.KeyPath, filepath.Join(t.TempDir(), "cache")))
+	if out, err := f.command("exec", f.image, "true").CombinedOutput(); err != nil {
+		if strings.Contains(string(out), "namespace") {
+			t.Skipf("%s", out)
+		}
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		f.command("instance", "stop", "--all").Run()
+		f.flatrun("umount", "--all", "--force")
+		f.eventually("nothing is left", func() bool {
+			left, err := os.ReadDir(filepath.Join(f.runtime, "flatrun"))
+			return os.IsNotExist(err) || err == nil && len(left) == 0
+		})
+	})
+	f.flatrun("instance", "start", "--bind", "/cvmfs/"+followFQRN+"/data:/data", f.image, "plain")
+	f.flatrun("instance", "start", "--writable-tmpfs", f.image, "overlaid")
+	f.flatrun("instance", "start", "--writable-tmpfs", "--no-mount", "cvmfs", f.image, "opaque")
+	f.flatrun("instance", "start", "--follow", f.image, "follows")
+	f.shows("instance://plain", 1, "/version")
+
+	repo.Publish(t, repotest.Rev{Tree: versions(busybox, 2)})
+	f.eventually("the new revision shows", func() bool { return f.flatrun("exec", "instance://follows", "cat", "/late/version") == "2" })
+	beside := []string{"/cvmfs/" + followFQRN + "/data/version", "/cvmfs/" + followFQRN + "/image/late/version"}
+	check := func(more string) {
+		t.Helper()
+		f.shows("instance://plain", 1, append(beside, "/version", "/late/version", "/data/version", "/data/late", more)...)
+		f.shows("instance://overlaid", 1, append(beside, "/version", "/late/version", more)...)
+		f.shows("instance://opaque", 1, "/version", "/late/version")
+		// Not /version: that directory lacks mount points, so the container's has each of its names bound.
+		f.shows("instance://follows", 2, append(beside, "/late/version", more)...)
+		f.shows(f.image, 2, append(beside, "/version", "/late/version", more)...)
+	}
+	check(beside[0])
+	if got := f.flatrun("status"); !strings.Contains(got, "kept revision 1 by 2 containers") {
+		t.Errorf("status is %s", got)
+	}
+	if list := f.session(); len(list) == 1 {
+		f.kill(list[0].PID)
+		check("/cvmfs/" + followFQRN + "/data/late")
+	}
+}
+
+// kill ends a session's server by force and waits for the next one, where the kernel lets it go on.
+func (f *following) kill(pid int) {
+	f.t.Helper()
+	var u unix.Utsname
+	var major, minor int
+	if unix.Uname(&u) != nil {
+		return
+	}
+	fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
+	if major < 6 || major == 6 && minor < 9 {
+		f.t.Log("this kernel does not send requests again")
+		return
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		f.t.Fatal(err)
+	}
+	f.eventually("another server answers", func() bool {
+		list := f.session()
+		return len(list) == 1 && list[0].PID != pid && len(list[0].Mounts) == 1
+	})
+}
