@@ -115,7 +115,7 @@ func (s *server) containers() presence {
 // add counts one namespace by its mount table.
 func (p *presence) add(table []byte) {
 	names := map[string]bool{}
-	var ours, overlaid bool
+	var told, overlaid bool
 	for line := range bytes.Lines(table) {
 		// 36 35 98:0 /root/in/the/file/system /mount/point options optional… - type source options
 		fields := strings.Fields(string(line))
@@ -127,14 +127,14 @@ func (p *presence) add(table []byte) {
 			hash, _, _ := strings.Cut(rest, "/")
 			names[fusefs.PinPrefix+hash] = true
 		}
-		ours = ours || fields[separator+1] == fusefs.Type
+		told = told || fields[separator+1] == fusefs.Type && strings.HasPrefix(fields[4], "/cvmfs/")
 		overlaid = overlaid || fields[separator+1] == "overlay" && fields[4] == "/"
 	}
 	for name := range names {
 		p.pins[name]++
 	}
 	// An overlay does not tell what lies below it. Where /cvmfs is shown as well, that tells.
-	p.opaque = p.opaque || overlaid && !ours
+	p.opaque = p.opaque || overlaid && !told
 }
 
 // held describes the pinned revisions of a repository, the oldest first.

@@ -23,6 +23,7 @@ const (
 	opaqueTable = `
 700 500 0:60 / / rw,nosuid,nodev - overlay overlay rw,lowerdir=image,userxattr
 701 700 0:5 / /dev rw master:2 - devtmpfs devtmpfs rw
+702 700 0:55 / /tmp/flatrun-1000/login/cvmfs/r.example.org ro,nosuid,nodev master:9 - fuse.flatrun r.example.org ro
 `
 	hostTable = `
 20 1 8:1 / / rw shared:1 - ext4 /dev/root rw
