@@ -39,6 +39,7 @@ func verbs() []verb {
 		{"mount", "FQRN [DIR]", 1, 2, runMount},
 		{"umount", "DIR|FQRN, or --all", 0, 1, runUmount},
 		{"status", "", 0, 0, runStatus},
+		{"refresh", "[DIR|FQRN]", 0, 1, runRefresh},
 		{"config", "show [FQRN]", 1, 2, runConfig},
 		{"resolve", "IMAGE", 1, 1, runResolve},
 		{"cache", "info|list|clean|verify|export|import [FILE]", 1, 2, runCache},

@@ -37,6 +37,11 @@ func runUmount(p *program, o *options, args []string) error {
 	return p.callSession(p.stdout, "umount", words...)
 }
 
+// runRefresh looks for new revisions.
+func runRefresh(p *program, _ *options, args []string) error {
+	return p.callSession(p.stdout, "refresh", args...)
+}
+
 // runConfigShow prints the configuration; reading it takes a YAML parser, which
 // this program does not have.
 func runConfigShow(p *program, _ *options, args []string) error {

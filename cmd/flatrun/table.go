@@ -82,6 +82,12 @@ func repositoryVerbs() []verb {
 			examples: "{} umount ~/unpacked\n{} umount --all",
 		},
 		{
+			name: "refresh", operands: "[DIR|FQRN]", min: 0, max: 1, run: runRefresh,
+			short:    "Look for new revisions of repositories now",
+			long:     "Without it that happens when the time to live that a repository gives itself is over. New containers, those with --follow, and mounts show what is found; the others keep the revisions they have started with. One that is refused (older than what was seen, blacklisted, not signed as it should be) changes nothing.",
+			examples: "{} refresh\n{} refresh unpacked.cern.ch",
+		},
+		{
 			name: "status", operands: "", min: 0, max: 0, run: runStatus,
 			flags: func(o *options) []flag {
 				return []flag{{name: "json", short: "j", value: &o.JSON, help: "print structured JSON"}}

@@ -19,7 +19,7 @@ import (
 // answer to the last. The answer to "join" is no JSON: the byte 'j' with two descriptors, the session's user namespace
 // and a detached copy of its tree of mounts.
 type Request struct {
-	Op    string `json:"op"`              // join, resolve, mount, revisions, umount, status, ping, quit
+	Op    string `json:"op"`              // join, resolve, mount, revisions, refresh, umount, status, ping, quit
 	Name  string `json:"name,omitempty"`  // the image or the repository
 	Force bool   `json:"force,omitempty"` // quit: although it is in use
 
@@ -94,7 +94,7 @@ func (s *Session) callOnce(r Request) (Reply, error) {
 // patience is how long the answer may take: for what the session knows, not long; what it has to fetch takes as long as
 // its configuration says.
 func patience(op string) time.Duration {
-	if op == "resolve" || op == "mount" {
+	if op == "resolve" || op == "mount" || op == "refresh" {
 		return 0
 	}
 	return answerPatience
@@ -202,6 +202,11 @@ func absolute(image string) string {
 
 func (s *Session) mount(fqrn string) (Resolved, error) {
 	return s.place(s.call(Request{Op: "mount", Name: fqrn, Follow: s.Follow}))
+}
+
+func (s *Session) refresh(fqrn string) error {
+	_, err := s.call(Request{Op: "refresh", Name: fqrn})
+	return err
 }
 
 func (s *Session) status() (Status, error) {

@@ -207,6 +207,9 @@ func (s *Session) Mount(fqrn string) (Resolved, error) { return s.mount(fqrn) }
 // Unmount takes a repository out of the session; containers that run from it keep it.
 func (s *Session) Unmount(fqrn string) error { return s.unmount(fqrn) }
 
+// Refresh looks for a new revision of a repository now, "" for all that are mounted. Where it fails, nothing changes.
+func (s *Session) Refresh(fqrn string) error { return s.refresh(fqrn) }
+
 // Status asks for the session's state.
 func (s *Session) Status() (Status, error) { return s.status() }
 

@@ -2,7 +2,6 @@ package session_test
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -143,16 +142,17 @@ func TestRefusedRevision(t *testing.T) {
 	m := &r.Manifest
 	m.Revision, m.Timestamp = 1, m.Timestamp-10_000
 	r.SignManifest(t, nil)
-	refused := func() bool {
-		s, err := enter.Dial(w.dir)
-		if err != nil {
-			return false
-		}
-		defer s.Close()
-		status, err := s.Status()
-		return err == nil && slices.ContainsFunc(status.Errors, func(e string) bool { return strings.Contains(e, "older than") })
+	s, err := enter.Dial(w.dir)
+	if err != nil {
+		t.Fatal(err)
 	}
-	eventually(t, "the older manifest is refused", refused)
+	defer s.Close()
+	if err := s.Refresh(r.FQRN); err == nil || !strings.Contains(err.Error(), "older than") {
+		t.Errorf("an older manifest: %v", err)
+	}
+	if err := s.Refresh("other.example.org"); err == nil || !strings.Contains(err.Error(), "not mounted") {
+		t.Errorf("a repository that is not mounted: %v", err)
+	}
 	first.shows(1, "changes", "late")
 	w.inside(tool).shows(2, "changes", "late")
 	if w.resumable() {

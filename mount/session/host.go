@@ -143,12 +143,16 @@ func (m *hostMount) listen() (*net.UnixListener, error) {
 
 func (m *hostMount) serve(conn *net.UnixConn) {
 	converse(conn, func(r enter.Request) (*enter.Reply, bool) {
-		if r.Op != "status" {
-			reply := failed(fmt.Errorf("a mount of flatrun mount cannot %s", r.Op))
+		switch r.Op {
+		case "status":
+			status := m.status()
+			return &enter.Reply{Status: &status}, true
+		case "refresh":
+			reply := failed(m.served.refresh(context.Background()))
 			return &reply, true
 		}
-		status := m.status()
-		return &enter.Reply{Status: &status}, true
+		reply := failed(fmt.Errorf("a mount of flatrun mount cannot %s", r.Op))
+		return &reply, true
 	})
 }
 

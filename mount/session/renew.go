@@ -2,6 +2,9 @@ package session
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"sync"
 	"time"
 )
 
@@ -32,4 +35,23 @@ func (r *repositories) renew(ctx context.Context) (changed bool) {
 		changed = changed || v.repo.Head().Manifest().Root != before
 	}
 	return changed
+}
+
+// refresh looks for a new revision of the repository, of all if it is "", whenever the last look was.
+func (r *repositories) refresh(ctx context.Context, fqrn string) error {
+	mounted := r.mounted()
+	failed := make([]error, len(mounted)+1)
+	known := fqrn == ""
+	var all sync.WaitGroup
+	for i, v := range mounted {
+		if fqrn == "" || v.settings.FQRN == fqrn {
+			known = true
+			all.Go(func() { failed[i] = v.refresh(ctx) })
+		}
+	}
+	all.Wait()
+	if !known {
+		failed[len(mounted)] = fmt.Errorf("repository %s is not mounted in the session", fqrn)
+	}
+	return errors.Join(failed...)
 }

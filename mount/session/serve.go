@@ -94,6 +94,8 @@ func (s *server) answer(r enter.Request, l *lease) enter.Reply {
 		return enter.Reply{}
 	case "umount":
 		return failed(s.repos.unmount(r.Name))
+	case "refresh":
+		return failed(s.repos.refresh(ctx, r.Name))
 	case "status":
 		status := s.status()
 		return enter.Reply{Status: &status}
