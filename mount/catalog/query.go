@@ -150,6 +150,18 @@ func (c *Catalog) Xattrs(row int64) (attrs map[string][]byte, err error) {
 	return attrs, nil
 }
 
+// Rows counts the entries of the catalog, those included that no directory
+// leads to.
+func (c *Catalog) Rows() (n int64, err error) {
+	err = c.with(func(k *conn) error {
+		return query(k.Conn, "SELECT count(*) FROM catalog", nil, func(s *sqlite.Stmt) error {
+			n = s.ColumnInt64(0)
+			return nil
+		})
+	})
+	return n, c.wrap(err)
+}
+
 // GroupFirst is the lowest row of the hard-link group in the directory parent:
 // the identity that all its members share.
 func (c *Catalog) GroupFirst(parent PathHash, group uint32) (row int64, err error) {

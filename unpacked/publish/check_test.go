@@ -127,6 +127,7 @@ func TestCheckFindsBadCatalogs(t *testing.T) {
 	const dir = unix.S_IFDIR | 0o755
 	type parts struct {
 		root, mount, start, mark, file catalog.Entry
+		orphan                         string // path of an entry more in the root catalog
 		rootStats, nestedStats         func(*catalog.Statistics)
 	}
 	for _, c := range []struct {
@@ -143,6 +144,8 @@ func TestCheckFindsBadCatalogs(t *testing.T) {
 		{"wrong path hash", "under the hash of another path", func(p *parts) { p.file.Path = catalog.HashPath("/elsewhere") }},
 		{"single hard link", "hard-link group", func(p *parts) { p.file.LinkCount, p.file.LinkGroup = 2, 1 }},
 		{"link count of a file", "in no hard-link group", func(p *parts) { p.file.LinkCount = 2 }},
+		{"orphan", "it has 4 entries, of which directories lead to 3", func(p *parts) { p.orphan = "/gone/x" }},
+		{"entry below a mount point", "it has 4 entries, of which directories lead to 3", func(p *parts) { p.orphan = "/n/x" }},
 		{"root flags", "its root entry has flags", func(p *parts) { p.start.Flags = catalog.Directory }},
 	} {
 		r := newTestRepo(t)
@@ -163,9 +166,16 @@ func TestCheckFindsBadCatalogs(t *testing.T) {
 					t.Fatalf("%s: %v", c.name, err)
 				}
 			}
+			outer := catalog.Statistics{Self: root.Counters()}
+			if p.orphan != "" {
+				e := p.file
+				e.SetPath(p.orphan)
+				if err := root.Add(e, nil); err != nil {
+					t.Fatalf("%s: %v", c.name, err)
+				}
+			}
 			inner := catalog.Statistics{Self: nested.Counters()}
-			outer := catalog.Statistics{Self: root.Counters(), Subtree: inner.Self}
-			outer.Self.Nested = 1
+			outer.Self.Nested, outer.Subtree = 1, inner.Self
 			p.rootStats(&outer)
 			p.nestedStats(&inner)
 			return outer, inner

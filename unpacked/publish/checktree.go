@@ -72,6 +72,13 @@ func (t *treeCheck) run(mount *catalog.Entry) error {
 	if mount != nil && !marked {
 		t.problem("catalog of %s: the directory has no %s", display(t.path), marker)
 	}
+	rows, err := t.cat.cat.Rows()
+	if err != nil {
+		return t.broken(err)
+	}
+	if n := t.stats.Self.Entries(); rows != n {
+		t.problem("catalog of %s: it has %d entries, of which directories lead to %d", display(t.path), rows, n)
+	}
 	if err := t.nested(); err != nil {
 		return err
 	}
