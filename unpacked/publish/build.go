@@ -227,7 +227,9 @@ func (b *builder) leave() error {
 		return c.err
 	})
 	b.built++
-	return b.ctx.Err()
+	// Not ctx.Err: the user is to hear of the full disk, not of the catalogs
+	// that were given up because of it.
+	return context.Cause(b.ctx)
 }
 
 // inherit adds up the subtree counters of the nested catalogs that c takes over

@@ -27,7 +27,7 @@ func (c *checker) catalog(ctx context.Context, n catalog.Nested, mount *catalog.
 	cat, err := c.v.rev.Catalog(ctx, n.Hash, n.Size, n.Path)
 	if err != nil {
 		if ctx.Err() != nil {
-			return catalog.Statistics{}, ctx.Err()
+			return catalog.Statistics{}, context.Cause(ctx)
 		}
 		if !errors.Is(err, fs.ErrNotExist) { // a missing object is reported as such
 			c.problem("catalog of %s: %v", display(n.Path), err)
@@ -95,7 +95,7 @@ func (t *treeCheck) run(mount *catalog.Entry) error {
 // broken reports an error of reading the catalog, unless the check itself ends.
 func (t *treeCheck) broken(err error) error {
 	if t.ctx.Err() != nil {
-		return t.ctx.Err()
+		return context.Cause(t.ctx)
 	}
 	t.problem("catalog of %s: %v", display(t.path), err)
 	return nil
@@ -152,7 +152,7 @@ func (t *treeCheck) directory(path string, dir catalog.Entry) (marked bool, err 
 			return false, err
 		}
 	}
-	return marked, t.ctx.Err()
+	return marked, context.Cause(t.ctx)
 }
 
 // entry checks one entry by itself, and its content.
