@@ -97,6 +97,9 @@ const (
 	generic       = "generic"
 )
 
+// trunkDescription is what the official server says of trunk.
+const trunkDescription = "current HEAD"
+
 // tagHead moves the automatic tags to the head m and adds its own.
 func tagHead(h *catalog.History, base, m *repo.Manifest, o CommitOptions) {
 	tag := func(name, description string, m *repo.Manifest) catalog.Tag {
@@ -104,7 +107,7 @@ func tagHead(h *catalog.History, base, m *repo.Manifest, o CommitOptions) {
 	}
 	if base.Root != m.Root {
 		h.Set(tag(trunkPrevious, "default undo target", base))
-		h.Set(tag(trunk, "current HEAD", m))
+		h.Set(tag(trunk, trunkDescription, m))
 	}
 	switch {
 	case o.Tag != "":

@@ -2,7 +2,9 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/catalog"
@@ -106,27 +108,76 @@ func editHead(ctx context.Context, s Storage, keys Keys, o Options, edit func(*T
 // view is the transaction's base for inspection; it must not be closed.
 func (tx *Tx) view() *view { return &view{tx.storage, tx.repo, tx.rev, tx.scratch} }
 
+// RollbackOptions say what becomes of the tags.
+type RollbackOptions struct {
+	// KeepTags leaves all tags where they are and lets trunk-previous name what
+	// is rolled back, so that it can be undone.
+	KeepTags bool
+}
+
 // Rollback publishes an earlier revision, named as for AddTag, as the newest:
-// clients never go back, so it gets the next number. Everything stays in the
-// history, and trunk-previous names what was rolled back.
-func Rollback(ctx context.Context, s Storage, keys Keys, o Options, revision string) (*repo.Manifest, error) {
+// clients never go back, so it gets the next number. "" is trunk-previous.
+//
+// As the official server does it, the tags of later revisions are removed,
+// trunk-previous with them, and the tag that named the revision moves to the
+// new one. What was rolled back stays where it is until it is collected. The
+// removed tags are returned.
+func Rollback(ctx context.Context, s Storage, keys Keys, o Options, revision string, how RollbackOptions) (m *repo.Manifest, removed []catalog.Tag, err error) {
 	if revision == "" {
 		revision = trunkPrevious
 	}
-	return editHead(ctx, s, keys, o, func(tx *Tx, h *head) error {
-		t, err := tx.view().resolve(ctx, revision)
+	m, err = editHead(ctx, s, keys, o, func(tx *Tx, h *head) error {
+		t, err := tx.rollbackTarget(ctx, revision, h)
 		if err != nil {
-			return err
-		}
-		base := h.manifest
-		if t.Hash == base.Root {
-			return fmt.Errorf("roll back to %s: it is the newest revision", revision)
+			return fmt.Errorf("roll back to %s: %w", revision, err)
 		}
 		tx.base = tx.view().tree(t.Hash, t.Size)
 		if err := tx.rewrite(ctx, &h.manifest); err != nil {
 			return fmt.Errorf("roll back to %s: %w", revision, err)
 		}
-		tagHead(h.history, tx.rev.Manifest(), &h.manifest, CommitOptions{NoTag: true})
+		if how.KeepTags {
+			tagHead(h.history, tx.rev.Manifest(), &h.manifest, CommitOptions{NoTag: true})
+		} else {
+			removed = rollTags(h.history, t, &h.manifest)
+		}
 		return nil
 	})
+	return m, removed, err
+}
+
+// rollbackTarget finds the revision to return to, complete.
+func (tx *Tx) rollbackTarget(ctx context.Context, revision string, h *head) (catalog.Tag, error) {
+	if _, ok := h.history.Find(trunkPrevious); !ok && revision == trunkPrevious {
+		return catalog.Tag{}, fmt.Errorf("%w: only the last publication can be undone without a name; name a revision, see flathub tag --list", repo.ErrNoTag)
+	}
+	t, err := tx.view().resolve(ctx, revision)
+	switch {
+	case err != nil:
+		return t, err
+	case t.Hash == h.manifest.Root:
+		return t, errors.New("it is the newest revision")
+	case t.Branch != "":
+		return t, fmt.Errorf("it is on the branch %s", t.Branch)
+	}
+	return tx.completeTag(ctx, t)
+}
+
+// rollTags removes the tags of the main branch that are later than the target t,
+// moves t to the new head m, and lets trunk name it, too.
+func rollTags(h *catalog.History, t catalog.Tag, m *repo.Manifest) (removed []catalog.Tag) {
+	_, named := h.Find(t.Name)
+	h.Tags = slices.DeleteFunc(h.Tags, func(o catalog.Tag) bool {
+		later := o.Branch == "" && (o.Revision > t.Revision || o.Name == trunkPrevious)
+		if later && o.Name != trunk && o.Name != trunkPrevious {
+			removed = append(removed, o)
+		}
+		return later
+	})
+	t.Hash, t.Size, t.Revision, t.Timestamp = m.Root, m.RootSize, m.Revision, m.Timestamp
+	if named && t.Name != trunkPrevious {
+		h.Set(t)
+	}
+	t.Name, t.Description = trunk, trunkDescription
+	h.Set(t)
+	return removed
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flatrun/flatrun/mount/catalog"
 	"github.com/flatrun/flatrun/mount/repo"
 )
 
@@ -131,33 +132,84 @@ func TestCommitOfNothing(t *testing.T) {
 	}
 }
 
+// TestRollback: tags become what the official tag_rollback 2.12 makes of the same
+// repository, where that takes the name (not by number).
 func TestRollback(t *testing.T) {
 	r := newTestRepo(t)
 	r.publish(func(tx *Tx) error {
 		return tx.Replace("/sub", tx.items(t, map[string]file{"/sub": dirOf(2), "/sub/.cvmfscatalog": text(""), "/sub/f": text("two")}))
 	})
-	two := r.read("")
+	r.tag("early", "1")
+	r.tag("two", "2")
 	r.put("/sub/f", "three")
-	three := r.read("")
-	m, err := Rollback(t.Context(), r.s, r.keys, r.o, "")
+	r.tag("three", "3")
+	r.put("/sub/f", "four")
+	r.tag("four", "4")
+	for _, c := range []struct {
+		revision      string
+		content, tags string // after it
+		removed       int
+	}{
+		{"", "three", "early=1 three=3 trunk=5 two=2", 2}, // four and its generic tag
+		{"two", "two", "early=1 trunk=6 two=6", 2},        // three and its generic tag
+		{"3", "three", "early=1 trunk=7", 1},              // two had moved to 6
+		{"early", "", "early=8 trunk=8", 1},               // the generic tag of 2
+	} {
+		m, removed, err := Rollback(t.Context(), r.s, r.keys, r.o, c.revision, RollbackOptions{})
+		if err != nil {
+			t.Fatalf("to %q: %v", c.revision, err)
+		}
+		if got := r.read("")["/sub/f"].data; got != c.content {
+			t.Errorf("to %q: content %q, want %q", c.revision, got, c.content)
+		}
+		if got := r.tags(); got != c.tags || len(removed) != c.removed {
+			t.Errorf("to %q: tags %q, want %q; removed %v, want %d", c.revision, got, c.tags, removed, c.removed)
+		}
+		if head, ok := findTag(t, r, trunk); !ok || head.Hash != m.Root || head.Size != m.RootSize || head.Timestamp != m.Timestamp {
+			t.Errorf("to %q: trunk is %+v, the head %+v", c.revision, head, m)
+		}
+		r.check()
+	}
+	for _, revision := range []string{"", "trunk", "nothing"} {
+		if _, _, err := Rollback(t.Context(), r.s, r.keys, r.o, revision, RollbackOptions{}); err == nil {
+			t.Errorf("rolled back to %q", revision)
+		}
+	}
+}
+
+func (r *testRepo) tag(name, revision string) {
+	r.t.Helper()
+	if _, err := AddTag(r.t.Context(), r.s, r.keys, r.o, name, revision, ""); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func findTag(t *testing.T, r *testRepo, name string) (catalog.Tag, bool) {
+	t.Helper()
+	tags, err := Tags(t.Context(), r.s, r.reading())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Revision != 4 {
-		t.Errorf("revision %d, want 4", m.Revision)
-	}
-	equalTrees(t, r.read(""), two)
-	r.check()
-	if _, err := Rollback(t.Context(), r.s, r.keys, r.o, ""); err != nil { // undone
-		t.Fatal(err)
-	}
-	equalTrees(t, r.read(""), three)
-	if _, err := Rollback(t.Context(), r.s, r.keys, r.o, "2"); err != nil {
-		t.Fatal(err)
-	}
-	equalTrees(t, r.read(""), two)
-	if _, err := Rollback(t.Context(), r.s, r.keys, r.o, "trunk"); err == nil {
-		t.Error("rolled back to the head")
+	return (&catalog.History{Tags: tags}).Find(name)
+}
+
+func TestRollbackKeepsTags(t *testing.T) {
+	r := newTestRepo(t)
+	r.put("/f", "two")
+	r.put("/f", "three")
+	r.tag("three", "3")
+	for _, c := range []struct{ revision, content, tags string }{
+		{"", "two", "three=3 trunk-previous=3 trunk=4"},
+		{"", "three", "three=3 trunk-previous=4 trunk=5"}, // undone
+		{"2", "two", "three=3 trunk-previous=5 trunk=6"},
+	} {
+		_, removed, err := Rollback(t.Context(), r.s, r.keys, r.o, c.revision, RollbackOptions{KeepTags: true})
+		if err != nil || len(removed) != 0 {
+			t.Fatalf("removed %v, %v", removed, err)
+		}
+		if got := r.read("")["/f"].data; got != c.content || r.tags() != c.tags {
+			t.Errorf("to %q: content %q and tags %q, want %q and %q", c.revision, got, r.tags(), c.content, c.tags)
+		}
 	}
 	r.check()
 }
