@@ -34,7 +34,8 @@ func TestCheckFindsLostAndDamagedFiles(t *testing.T) {
 		}},
 		{"object damaged", "corrupt", func(r *testRepo) error { return r.flip(cas.Object{Hash: r.contentHash(content)}.Name()) }},
 		{"reflog lost", "reflog: missing", func(r *testRepo) error { return r.s.Delete(r.t.Context(), reflogName) }},
-		{"reflog damaged", "reflog: its hash", func(r *testRepo) error { return r.flip(reflogName) }},
+		{"reflog damaged", "reflog", func(r *testRepo) error { return r.flip(reflogName) }},
+		{"reflog collected", "reflog: its hash", func(r *testRepo) error { return r.shortenReflog() }},
 		{"tag's catalog lost", "tag trunk-previous", func(r *testRepo) error {
 			tags, err := Tags(r.t.Context(), r.s, r.reading())
 			if err != nil {
@@ -57,6 +58,41 @@ func TestCheckFindsLostAndDamagedFiles(t *testing.T) {
 			t.Errorf("%s: found %q, want %q", c.name, got, c.want)
 		}
 	}
+}
+
+// shortenReflog drops a revision from the stored reflog, as the official garbage
+// collection does: the manifest is left alone.
+func (r *testRepo) shortenReflog() error {
+	scratch := tempDir(r.t)
+	log, err := readReflog(r.t.Context(), r.s, scratch)
+	if err != nil {
+		return err
+	}
+	log.Refs = log.Refs[1:]
+	file := filepath.Join(scratch, "reflog")
+	if err := catalog.WriteReflog(file, log); err != nil {
+		return err
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(r.dir.Root(), reflogName), b, 0o644)
+}
+
+// TestPublishAfterOfficialCollection: a reflog that is not the manifest's is
+// taken over, and is right again with the next manifest.
+func TestPublishAfterOfficialCollection(t *testing.T) {
+	r := newTestRepo(t)
+	r.put("/f", "two")
+	if err := r.shortenReflog(); err != nil {
+		t.Fatal(err)
+	}
+	if p := r.problems(); len(p) != 1 || !strings.Contains(p[0], "reflog: its hash") {
+		t.Errorf("problems %q", p)
+	}
+	r.put("/f", "three")
+	r.check()
 }
 
 // flip changes a byte in the middle of a stored file.
