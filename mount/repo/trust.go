@@ -33,11 +33,12 @@ func (r *Repository) fetchManifest(ctx context.Context, seen cas.Breadcrumb) (*M
 		listed <- r.checkWhitelist(listCtx, func() *Certificate { <-known; return cert })
 	}()
 	var m *Manifest
+	abandon := func() {}
 	err := r.fetchSigned(ctx, ManifestName, func(raw []byte) error {
-		found, c, err := r.checkManifest(ctx, raw, seen)
+		found, c, stop, err := r.checkManifest(ctx, raw, seen)
 		m = found
 		if err == nil {
-			cert = c
+			cert, abandon = c, stop
 		}
 		return err
 	})
@@ -52,6 +53,7 @@ func (r *Repository) fetchManifest(ctx context.Context, seen cas.Breadcrumb) (*M
 		err = r.checkWhitelist(ctx, func() *Certificate { return cert })
 	}
 	if err != nil {
+		abandon()
 		return nil, err
 	}
 	return m, nil
@@ -62,35 +64,39 @@ const maxAhead = 64 << 20
 
 // rootAhead begins to fetch the root catalog of a manifest that is not verified
 // yet. That gives away nothing: the catalog is verified by its hash, and used only
-// if the manifest turns out to be right. abandon ends it.
+// if the manifest turns out to be right. abandon ends it and returns when it has
+// ended: the store may go away with a repository that is not opened.
 func (r *Repository) rootAhead(ctx context.Context, m *Manifest) (abandon func()) {
 	if r.cfg.Tag != "" || m.RootSize <= 0 || m.RootSize > maxAhead {
 		return func() {}
 	}
-	ctx, abandon = context.WithCancel(context.WithoutCancel(ctx))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		f, err := r.cfg.Store.Open(ctx, cas.Object{Hash: m.Root, Suffix: cas.CatalogSuffix, Size: m.RootSize, Alternative: m.AltPaths, Pinned: true})
 		if err == nil {
 			f.Close()
 		}
 	}()
-	return abandon
+	return func() { cancel(); <-done }
 }
 
 // checkManifest verifies a manifest as far as its own certificate goes, the cheap
-// and the local parts first.
-func (r *Repository) checkManifest(ctx context.Context, raw []byte, seen cas.Breadcrumb) (m *Manifest, cert *Certificate, err error) {
+// and the local parts first. abandon ends what it begins to fetch; after an error
+// that has ended.
+func (r *Repository) checkManifest(ctx context.Context, raw []byte, seen cas.Breadcrumb) (m *Manifest, cert *Certificate, abandon func(), err error) {
 	m, err = ParseManifest(raw)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if m.Name != r.cfg.FQRN {
-		return nil, nil, fmt.Errorf("manifest: %w: it is that of %q", ErrWrongName, m.Name)
+		return nil, nil, nil, fmt.Errorf("manifest: %w: it is that of %q", ErrWrongName, m.Name)
 	}
 	if m.Certificate.IsZero() {
-		return nil, nil, fmt.Errorf("manifest: %w: it names no certificate", ErrFormat)
+		return nil, nil, nil, fmt.Errorf("manifest: %w: it names no certificate", ErrFormat)
 	}
-	abandon := r.rootAhead(ctx, m)
+	abandon = r.rootAhead(ctx, m)
 	defer func() {
 		if err != nil {
 			abandon()
@@ -110,7 +116,7 @@ func (r *Repository) checkManifest(ctx context.Context, raw []byte, seen cas.Bre
 		err = fmt.Errorf("manifest: revision %d of %s: %w, which was %d of %s", m.Revision, date(m.Timestamp),
 			ErrRollback, seen.Revision, date(seen.Timestamp))
 	}
-	return m, cert, err
+	return m, cert, abandon, err
 }
 
 func (r *Repository) certificate(ctx context.Context, m *Manifest) (*Certificate, error) {

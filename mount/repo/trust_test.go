@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -215,6 +216,49 @@ func TestCorruptRepositories(t *testing.T) {
 				t.Errorf("error %v\nwant %v that says %q", err, test.is, test.says)
 			}
 		})
+	}
+}
+
+// slowStore ends the fetch of a catalog only once nobody wants it any more.
+type slowStore struct {
+	cas.Store
+	open atomic.Int32 // calls that have not returned
+}
+
+func (s *slowStore) Open(ctx context.Context, o cas.Object) (*os.File, error) {
+	s.open.Add(1)
+	defer s.open.Add(-1)
+	if o.Suffix == cas.CatalogSuffix {
+		<-ctx.Done()
+		time.Sleep(10 * time.Millisecond) // what a disk may take
+		return nil, ctx.Err()
+	}
+	return s.Store.Open(ctx, o)
+}
+
+// TestNothingOutlivesFailedOpen: what was fetched ahead has ended, for the caller
+// removes the directory that it is stored in.
+func TestNothingOutlivesFailedOpen(t *testing.T) {
+	for name, spoil := range map[string]func(*repotest.Repo){
+		"certificate not whitelisted": func(r *repotest.Repo) {
+			r.SignWhitelist(t, func(w *repo.Whitelist) { w.Fingerprints = nil })
+		},
+		"manifest signed with another key": func(r *repotest.Repo) {
+			r.Key = repotest.Key(t, 2)
+			r.SignManifest(t, nil)
+		},
+	} {
+		r := repotest.Build(t, repotest.Spec{Tree: tree()})
+		spoil(r)
+		cfg := r.Uncached(t)
+		s := &slowStore{Store: cfg.Store}
+		cfg.Store = s
+		if _, err := repo.Open(t.Context(), cfg); !errors.Is(err, repo.ErrWrongKey) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := s.open.Load(); n != 0 {
+			t.Errorf("%s: %d fetches still run", name, n)
+		}
 	}
 }
 
