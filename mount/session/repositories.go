@@ -99,7 +99,7 @@ func (r *repositories) get(ctx context.Context, settings *config.Repository) (*s
 
 func (r *repositories) mount(ctx context.Context, settings *config.Repository) (*served, error) {
 	began := time.Now()
-	notes, err := r.notes(settings.FQRN)
+	notes, err := makeNotes(r.keeper, settings.FQRN)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/flatrun/flatrun/mount/session/keep"
 )
 
 // What the keeper holds for a session: its socket, and for each mount the descriptor of /dev/fuse and the notes of what the
@@ -53,9 +55,9 @@ func takeListener(dir string, cfg Config) (*net.UnixListener, error) {
 	return l, err
 }
 
-// notes makes the file for what the kernel is told, nil where no keeper would hold it.
-func (r *repositories) notes(fqrn string) (*os.File, error) {
-	if r.keeper == nil {
+// makeNotes makes the file for what the kernel is told, nil where no keeper would hold it.
+func makeNotes(keeper *keep.Keeper, fqrn string) (*os.File, error) {
+	if keeper == nil {
 		return nil, nil
 	}
 	fd, err := unix.MemfdCreate("notes of "+fqrn, unix.MFD_CLOEXEC)
@@ -136,8 +138,26 @@ func (r *repositories) resumeMount(fqrn string, files []*os.File) error {
 	if err != nil {
 		return err
 	}
+	if err := v.takeOver(files[0], r.report); err != nil {
+		return err
+	}
+	v.path = filepath.Join(r.tree.dir, fqrn)
+	s := &slot{done: make(chan struct{}), served: v}
+	close(s.done)
+	r.mu.Lock()
+	r.slots[fqrn] = s
+	r.mu.Unlock()
+	v.moved = r.moved
+	v.follow(r.report)
+	r.log.Info("goes on with a mount", "repository", fqrn, "revision", v.repo.Head().Manifest().Revision, "took", time.Since(began))
+	return nil
+}
+
+// takeOver goes on with a mount by its descriptor of /dev/fuse, which it closes, and moves it to the head, if that has moved
+// on meanwhile. After an error v is closed.
+func (v *served) takeOver(device *os.File, report func(error)) error {
 	// The file system takes a descriptor over, and files close theirs when nobody refers to them any more.
-	dev, err := unix.FcntlInt(files[0].Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	dev, err := unix.FcntlInt(device.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err == nil {
 		err = v.fs.Serve(dev)
 	}
@@ -145,20 +165,11 @@ func (r *repositories) resumeMount(fqrn string, files []*os.File) error {
 		v.close()
 		return err
 	}
-	files[0].Close()
-	v.path = filepath.Join(r.tree.dir, fqrn)
-	s := &slot{done: make(chan struct{}), served: v}
-	close(s.done)
-	r.mu.Lock()
-	r.slots[fqrn] = s
-	r.mu.Unlock()
-	go func() { // to the head, if that has moved on meanwhile
+	device.Close()
+	go func() {
 		if err := v.fs.Update(context.Background()); err != nil {
-			r.report(err)
+			report(err)
 		}
 	}()
-	v.moved = r.moved
-	v.follow(r.report)
-	r.log.Info("goes on with a mount", "repository", fqrn, "revision", v.repo.Head().Manifest().Revision, "took", time.Since(began))
 	return nil
 }

@@ -126,10 +126,10 @@ func (s *server) mayQuit(force bool) error {
 }
 
 func (s *server) status() enter.Status {
-	in := s.containers()
+	users := s.processes()
 	status := enter.Status{
 		Key: filepath.Base(s.dir), Dir: s.dir, PID: os.Getpid(), Started: s.started, Idle: s.idle,
-		Clients: s.connected() - 1, Users: len(s.processes()), Mounts: s.repos.status(in), Cache: s.repos.caches.status(),
+		Clients: s.connected() - 1, Users: len(users), Mounts: s.repos.status(s.containers(users)), Cache: s.repos.caches.status(),
 		Errors: s.errors.list(),
 	}
 	measureSelf(&status)

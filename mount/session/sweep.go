@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/enter"
 	"github.com/flatrun/flatrun/mount/fusefs"
 )
@@ -66,12 +67,17 @@ func (r *repositories) moved() {
 func (r *repositories) behind() bool { return slices.ContainsFunc(r.mounted(), (*served).behind) }
 
 func (s *server) sweep() {
+	outdated := map[*served][]cas.Hash{} // before the processes are looked at: who has closed his connection by now has made his mounts
 	for _, v := range s.repos.mounted() {
-		roots := v.outdated() // before the processes are looked at: who has closed his connection by now has made his mounts
-		if len(roots) == 0 {
-			continue
+		if roots := v.outdated(); len(roots) > 0 {
+			outdated[v] = roots
 		}
-		in := s.containers()
+	}
+	if len(outdated) == 0 {
+		return
+	}
+	in := s.containers(s.processes())
+	for v, roots := range outdated {
 		for _, root := range roots {
 			if v.settle(root, in.opaque || in.pins[fusefs.PinName(root)] > 0) {
 				s.log.Info("revision without users dropped", "repository", v.settings.FQRN, "root", root)
@@ -86,10 +92,11 @@ type presence struct {
 	opaque bool           // there is a namespace that does not tell
 }
 
-func (s *server) containers() presence {
+// containers looks at the mount tables of those of the session's users.
+func (s *server) containers(users []int) presence {
 	p := presence{pins: map[string]int{}}
 	seen := map[string]bool{}
-	for _, pid := range s.processes() {
+	for _, pid := range users {
 		dir := "/proc/" + strconv.Itoa(pid)
 		ns, err := os.Readlink(dir + "/ns/mnt")
 		if err == nil && seen[ns] {
