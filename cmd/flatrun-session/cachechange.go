@@ -25,18 +25,18 @@ func cacheClean(ctx context.Context, c *call, settings *config.Config, _ string)
 		return err
 	}
 	var before, objects, after, left int64
-	for _, c := range caches {
-		if err := c.Clean(ctx, c.target); err != nil {
+	for _, one := range caches {
+		if err := one.Clean(ctx, one.target); err != nil {
 			return err
 		}
-		if _, err := c.ClearQuarantine(); err != nil {
+		if _, err := one.ClearQuarantine(); err != nil {
 			return err
 		}
-		bytes, n, err := count(ctx, c.Cache)
+		bytes, n, err := count(ctx, one.Cache)
 		if err != nil {
 			return err
 		}
-		before, objects, after, left = before+c.bytes, objects+c.objects, after+bytes, left+n
+		before, objects, after, left = before+one.bytes, objects+one.objects, after+bytes, left+n
 	}
 	fmt.Printf("removed %d objects, %s; left %d, %s\n", max(objects-left, 0), size(max(before-after, 0)), left, size(after))
 	if c.all {

@@ -211,7 +211,7 @@ func (h *Helper) ask(ctx context.Context, m message, answer int) (*message, erro
 	if err := h.send(m); err != nil {
 		return nil, h.fail(err)
 	}
-	reply, err := h.receive()
+	reply, err := parse(h.out)
 	if err == nil && reply.ID != answer {
 		err = fmt.Errorf("it answers with message %d in place of %d", reply.ID, answer)
 	}
@@ -234,8 +234,6 @@ func (h *Helper) send(m message) error {
 	_, err = h.in.Write(append(b, text...))
 	return err
 }
-
-func (h *Helper) receive() (*message, error) { return parse(h.out) }
 
 // parse reads one message.
 func parse(r io.Reader) (*message, error) {

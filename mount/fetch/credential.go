@@ -217,8 +217,9 @@ type holder struct {
 	members atomic.Bool
 }
 
-// Authorize makes the client show the credential, nil for none, to the servers of a repository that is not open to all, but only over TLS: a token is worth as much as the user's
-// name to all who see it. Connections that were made without it are not used again.
+// Authorize makes the client show the credential, nil for none, to the servers of a repository that is not open to all, but
+// only over TLS: a token is worth as much as the user's name to all who see it. Connections that were made without it are not
+// used again.
 func (c *Client) Authorize(own *Credential) {
 	c.credential.Store(own)
 	c.credential.members.Store(true)

@@ -11,9 +11,9 @@ import (
 	"github.com/flatrun/flatrun/mount/catalog"
 )
 
-// Update moves the mount to the repository's head, all but what is pinned. It returns when the kernel has dropped all that changed; requests are
-// answered from the new revision as soon as it begins. An error names the directories that the kernel may still show as
-// they were, because a catalog could not be had; the next Update looks at them again.
+// Update moves the mount to the repository's head, all but what is pinned. It returns when the kernel has dropped all that
+// changed; requests are answered from the new revision as soon as it begins. An error names the directories that the kernel
+// may still show as they were, because a catalog could not be had; the next Update looks at them again.
 func (fs *FS) Update(ctx context.Context) error {
 	fs.updating.Lock()
 	defer fs.updating.Unlock()
