@@ -13,6 +13,8 @@ type stopOptions struct {
 	User     string
 	Logs     bool
 	NoStream bool
+	Follow   bool
+	Tail     int // lines, negative for all
 	Signal   string
 	Timeout  int // seconds
 }
@@ -81,10 +83,17 @@ func instanceVerb() verb {
 			},
 			{
 				name: "logs", operands: "NAME", min: 1, max: 1, run: runInstanceLogs,
-				flags:    func(o *options) []flag { return []flag{whose(o)} },
+				flags: func(o *options) []flag {
+					o.Stop.Tail = -1
+					return []flag{
+						whose(o),
+						{name: "follow", short: "f", value: &o.Stop.Follow, help: "go on with what is written, until the instance ends"},
+						{name: "tail", value: &o.Stop.Tail, arg: "lines", help: "begin with the last lines of each stream (default: all)"},
+					}
+				},
 				short:    "Print the output of an instance",
 				long:     "Standard output and standard error go where they come from. That of an instance which has ended by itself is kept until its name is used again.",
-				examples: "{} instance logs db",
+				examples: "{} instance logs db\n{} instance logs --follow --tail 10 db",
 			},
 		},
 	}

@@ -3,9 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/flatrun/flatrun/runtime/instance"
@@ -69,39 +66,4 @@ func (p *program) printTable(head string, states []instance.State, row func(inst
 		fmt.Fprintln(w, row(s))
 	}
 	return w.Flush()
-}
-
-func runInstanceLogs(p *program, o *options, args []string) error {
-	store, err := p.instances(o)
-	if err != nil {
-		return err
-	}
-	name := args[0]
-	if !instance.ValidName(name) {
-		return fatal("%s is not a valid instance name", name)
-	}
-	out, errs := store.LogPaths(name)
-	if state, err := store.Get(name); err == nil {
-		out, errs = state.LogOut, state.LogErr
-	}
-	found := false
-	for _, log := range []struct {
-		file string
-		to   io.Writer
-	}{{out, p.stdout}, {errs, os.Stderr}} {
-		f, err := os.Open(log.file)
-		if err != nil {
-			continue
-		}
-		found = true
-		_, err = io.Copy(log.to, f)
-		f.Close()
-		if err != nil {
-			return fatal("logs of instance %s: %w", name, err)
-		}
-	}
-	if !found {
-		return fatal("no logs of an instance with name %s: it was never started, or was stopped; see %s instance list", name, strings.TrimSpace(p.name))
-	}
-	return nil
 }
