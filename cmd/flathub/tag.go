@@ -33,7 +33,7 @@ flathub tag sw.example.org --remove release-5`,
 			f.StringVar(&description, "description", "", "describe the tag")
 			f.BoolVar(&remove, "remove", false, "remove the tags")
 			f.Bool("list", false, "list the tags; so does giving no name")
-			p.add(f)
+			p.addWriter(f)
 		},
 		run: func(ctx context.Context, a *app, args []string) error {
 			r, err := a.find(args[0], p)
@@ -98,7 +98,7 @@ func size(n int64) string {
 		return fmt.Sprintf("%d B", n)
 	}
 	v, i := float64(n)/1000, 0
-	for v >= 1000 && i < len(units)-1 {
+	for v >= 999.95 && i < len(units)-1 { // what %.1f would round up to 1000.0
 		v, i = v/1000, i+1
 	}
 	return fmt.Sprintf("%.1f %cB", v, units[i])
