@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -97,12 +98,21 @@ func (a *app) configured() []settings {
 }
 
 // place holds the flags that say where a repository lies.
-type place struct{ storage, keys, scratch string }
+type place struct {
+	storage, keys, scratch string
+	wait                   time.Duration // for another publisher
+}
 
 func (p *place) add(f *pflag.FlagSet) {
 	f.StringVar(&p.storage, "storage", "", "directory or s3://BUCKET/PREFIX of the repository (default: as init noted)")
 	f.StringVar(&p.keys, "keys", "", "directory of the keys (default: as init noted, else keys/ beside the configuration)")
 	f.StringVar(&p.scratch, "scratch", "", "directory for temporary files (default: $TMPDIR)")
+}
+
+// addWriter adds the flags of verbs that publish.
+func (p *place) addWriter(f *pflag.FlagSet) {
+	p.add(f)
+	f.DurationVar(&p.wait, "wait", 2*time.Minute, "wait this long for another publisher to end")
 }
 
 // repository is a repository that a verb works on.
@@ -136,12 +146,21 @@ func (a *app) find(fqrn string, p place) (*repository, error) {
 			return nil, err
 		}
 	}
-	r := &repository{fqrn: fqrn, keysDir: s.Keys, options: publish.Options{FQRN: fqrn, Scratch: p.scratch, Log: a.log()}}
+	r := &repository{fqrn: fqrn, keysDir: s.Keys, options: publish.Options{
+		FQRN: fqrn, Scratch: p.scratch, Log: a.log(), Wait: p.wait, Waiting: func(err error) { a.waiting(err, p.wait) },
+	}}
 	if r.options.Compression, err = parseCompression(s.Compression); err != nil {
 		return nil, fmt.Errorf("configuration of %s: %w", fqrn, err)
 	}
 	r.storage, err = a.openStorage(s.Storage)
 	return r, err
+}
+
+// waiting tells why nothing happens.
+func (a *app) waiting(err error, wait time.Duration) {
+	if !a.quiet && !a.json {
+		fmt.Fprintf(a.err, "flathub: %v; waiting up to %s\n", err, wait)
+	}
 }
 
 func (a *app) defaultKeys() (string, error) {

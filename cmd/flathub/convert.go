@@ -72,7 +72,7 @@ flathub convert images.example.org debian:stable --platform linux/amd64,linux/ar
 			f.BoolVar(&o.again, "again", false, "convert what is there, too")
 			o.sourceFlags.add(f)
 			o.commitFlags.add(f)
-			o.place.add(f)
+			o.place.addWriter(f)
 		},
 		run: func(ctx context.Context, a *app, args []string) error {
 			fqrn, refs, err := a.repositoryAndImages(args, o.place)

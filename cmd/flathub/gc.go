@@ -27,7 +27,7 @@ or among the newest --keep. Generic tags, which publish makes, expire like revis
 			f.BoolVar(&o.Orphans, "orphans", false, "also delete what interrupted runs left more than a day ago; lists the whole storage")
 			f.BoolVarP(&o.DryRun, "dry-run", "n", false, "only tell what would be deleted")
 			f.BoolVarP(&list, "list", "l", false, "list the files")
-			p.add(f)
+			p.addWriter(f)
 		},
 		run: func(ctx context.Context, a *app, args []string) error {
 			r, err := a.find(args[0], p)

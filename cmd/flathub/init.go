@@ -36,7 +36,7 @@ elsewhere meanwhile; clients need FQRN.pub.`,
 flathub init images.example.org --storage /srv/cvmfs/images.example.org
 flathub init images.example.org --storage 's3://bucket/images.example.org?endpoint=https://s3.example.org'`,
 		flags: func(f *pflag.FlagSet) {
-			o.place.add(f)
+			o.place.addWriter(f)
 			f.StringVar(&o.hash, "hash", "sha1", "hash algorithm: sha1, rmd160 or shake128")
 			f.StringVar(&o.compression, "compression", "zlib", "of file contents: zlib or none")
 			f.StringVar(&o.description, "description", "", "what the repository is, for people and tools")

@@ -35,7 +35,7 @@ start on a node then fetches in a few requests instead of many. IMAGE is a path 
 or the name of an image. Clients of CVMFS without flatrun are not affected.`,
 		examples: `
 flathub profile add sw.example.org registry.hub.docker.com/library/python:3.12 start.profile`,
-		flags: func(f *pflag.FlagSet) { c.add(f); p.add(f) },
+		flags: func(f *pflag.FlagSet) { c.add(f); p.addWriter(f) },
 		run: func(ctx context.Context, a *app, args []string) error {
 			add := args[0] == "add" && len(args) == 4
 			if !add && (args[0] != "remove" || len(args) != 3) {

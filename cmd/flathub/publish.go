@@ -64,7 +64,7 @@ zcat rootfs.tar.gz | flathub publish sw.example.org --from - --to /images/base -
 			f.StringVar(&o.owner, "owner", "", "UID:GID of all files (default: as they are)")
 			f.BoolVar(&o.catalog, "catalog", false, "give the tree a catalog of its own")
 			o.commitFlags.add(f)
-			o.place.add(f)
+			o.place.addWriter(f)
 		},
 		run: func(ctx context.Context, a *app, args []string) error {
 			if o.from == "" || !strings.HasPrefix(o.to, "/") {

@@ -18,7 +18,7 @@ func removeVerb() verb {
 		short:    "publish a revision without some paths",
 		long:     "Earlier revisions keep them; gc frees the space once those are old enough.",
 		examples: "flathub remove sw.example.org /gcc/4.8 /gcc/4.9",
-		flags:    func(f *pflag.FlagSet) { c.add(f); p.add(f) },
+		flags:    func(f *pflag.FlagSet) { c.add(f); p.addWriter(f) },
 		run: func(ctx context.Context, a *app, args []string) error {
 			r, err := a.find(args[0], p)
 			if err != nil {

@@ -16,7 +16,7 @@ func resignVerb() verb {
 Signs the whitelist with the master key and the manifest with the repository key. Run it every
 few weeks: after 30 days clients refuse the repository.`,
 		examples: "flathub resign images.example.org",
-		flags:    p.add,
+		flags:    p.addWriter,
 		run: func(ctx context.Context, a *app, args []string) error {
 			r, err := a.find(args[0], p)
 			if err != nil {

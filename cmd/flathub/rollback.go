@@ -25,7 +25,7 @@ rollback undoes the first.`,
 		examples: "flathub rollback sw.example.org\nflathub rollback sw.example.org release-6",
 		flags: func(f *pflag.FlagSet) {
 			f.BoolVar(&how.KeepTags, "keep-tags", false, "leave tags of later revisions, so that they can be mounted and rolled back to")
-			p.add(f)
+			p.addWriter(f)
 		},
 		run: func(ctx context.Context, a *app, args []string) error {
 			r, err := a.find(args[0], p)

@@ -49,7 +49,7 @@ flathub sync wishes.yaml --dry-run`,
 			f.BoolVar(&o.thin, "thin", false, "push thin images under output_format")
 			f.BoolVar(&o.noTag, "no-tag", false, "no tag but trunk")
 			o.sourceFlags.add(f)
-			o.place.add(f)
+			o.place.addWriter(f)
 		},
 		run: func(ctx context.Context, a *app, args []string) error { return a.syncLoop(ctx, args[0], o) },
 	}

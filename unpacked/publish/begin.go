@@ -19,7 +19,7 @@ import (
 // what they sign.
 func Begin(ctx context.Context, s Storage, keys Keys, o Options) (tx *Tx, err error) {
 	o.fill()
-	lease, err := s.Lock(ctx)
+	lease, err := o.lock(ctx, s)
 	if err != nil {
 		return nil, err
 	}

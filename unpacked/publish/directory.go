@@ -245,12 +245,12 @@ func (d *Directory) Lock(context.Context) (Lease, error) {
 	}
 	f.Close()
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, fmt.Errorf("lock %s: %w: wait for it to end", d.root, ErrLocked)
+		return nil, fmt.Errorf("lock %s: %w", d.root, ErrLocked)
 	}
 	return nil, fmt.Errorf("lock %s: %w", d.root, err)
 }
 
 type flock struct{ f *os.File }
 
-func (flock) Valid() error     { return nil }
-func (l flock) Release() error { return l.f.Close() }
+func (flock) Valid(context.Context) error { return nil }
+func (l flock) Release() error            { return l.f.Close() }

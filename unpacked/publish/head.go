@@ -78,17 +78,37 @@ func (w *headWriter) sign(ctx context.Context, m *repo.Manifest) error {
 	if err != nil {
 		return err
 	}
-	now, err := readAll(ctx, w.storage, repo.ManifestName, maxHeadFile)
-	if err != nil && !(errors.Is(err, fs.ErrNotExist) && w.before == nil) {
-		return fmt.Errorf("read manifest: %w", err)
-	}
-	if !bytes.Equal(now, w.before) {
-		return fmt.Errorf("publish revision %d of %s: somebody else published meanwhile: run it again", m.Revision, m.Name)
-	}
-	if err := w.lease.Valid(); err != nil {
+	if err := w.lease.Valid(ctx); err != nil {
 		return err
 	}
-	return w.storage.Put(ctx, repo.ManifestName, bytes.NewReader(raw), int64(len(raw)), Final)
+	if err := replaceManifest(ctx, w.storage, w.before, raw); err != nil {
+		return fmt.Errorf("publish revision %d of %s: %w", m.Revision, m.Name, err)
+	}
+	return nil
+}
+
+// errChanged is returned where the repository has another head than the one to
+// be replaced.
+var errChanged = errors.New("somebody else published meanwhile: run it again")
+
+// replacer is a Storage that replaces a file only if it is what it was, in one
+// step.
+type replacer interface {
+	replace(ctx context.Context, name string, last, next []byte) error
+}
+
+func replaceManifest(ctx context.Context, s Storage, last, next []byte) error {
+	if r, ok := s.(replacer); ok {
+		return r.replace(ctx, repo.ManifestName, last, next)
+	}
+	now, err := readAll(ctx, s, repo.ManifestName, maxHeadFile)
+	if err != nil && !(errors.Is(err, fs.ErrNotExist) && last == nil) {
+		return fmt.Errorf("read manifest: %w", err)
+	}
+	if !bytes.Equal(now, last) {
+		return errChanged
+	}
+	return s.Put(ctx, repo.ManifestName, bytes.NewReader(next), int64(len(next)), Final)
 }
 
 // maxHeadFile bounds manifests and whitelists.

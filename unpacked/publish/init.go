@@ -47,7 +47,7 @@ func Init(ctx context.Context, s Storage, o InitOptions) (m *repo.Manifest, err 
 	if o.Algorithm == 0 {
 		o.Algorithm = cas.SHA1
 	}
-	lease, err := s.Lock(ctx)
+	lease, err := o.lock(ctx, s)
 	if err != nil {
 		return nil, err
 	}

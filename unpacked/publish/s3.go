@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -64,6 +66,7 @@ func ParseS3(location string, env func(string) string) (S3Config, error) {
 type S3 struct {
 	c      S3Config
 	client *minio.Client
+	lease  time.Duration // of the lock
 }
 
 // OpenS3 returns the storage that c names, without talking to it yet.
@@ -83,7 +86,7 @@ func OpenS3(c S3Config) (*S3, error) {
 	if err != nil {
 		return nil, fmt.Errorf("S3 endpoint %s: %w", c.Endpoint, err)
 	}
-	return &S3{c, client}, nil
+	return &S3{c, client, leaseTime}, nil
 }
 
 func (s *S3) String() string { return "s3://" + s.c.Bucket + "/" + s.c.Prefix }
@@ -120,6 +123,53 @@ func (s *S3) options(kind Kind) minio.PutObjectOptions {
 func (s *S3) Put(ctx context.Context, name string, r io.Reader, size int64, kind Kind) error {
 	_, err := s.client.PutObject(ctx, s.c.Bucket, s.key(name), r, size, s.options(kind))
 	return s.wrap("store", name, err)
+}
+
+// errCondition is returned by a write whose condition does not hold.
+var errCondition = errors.New("the object is not what it was")
+
+// putIf stores b if the object still has the tag etag, "" for no object at all,
+// and returns its new tag.
+func (s *S3) putIf(ctx context.Context, name string, b []byte, etag string, o minio.PutObjectOptions) (string, error) {
+	if etag == "" {
+		o.SetMatchETagExcept("*")
+	} else {
+		o.SetMatchETag(etag)
+	}
+	st, err := s.client.PutObject(ctx, s.c.Bucket, s.key(name), bytes.NewReader(b), int64(len(b)), o)
+	if status := statusOf(err); status == http.StatusPreconditionFailed || status == http.StatusConflict {
+		return "", fmt.Errorf("store %s in %s: %w", name, s, errCondition)
+	}
+	return st.ETag, s.wrap("store", name, err)
+}
+
+// replace stores next as name if the server still has last there, nil for
+// nothing: the server decides between two that want to, whoever has the lock.
+func (s *S3) replace(ctx context.Context, name string, last, next []byte) error {
+	rc, st, _, err := minio.Core{Client: s.client}.GetObject(ctx, s.c.Bucket, s.key(name), minio.GetObjectOptions{})
+	if err != nil && statusOf(err) != http.StatusNotFound {
+		return s.wrap("read", name, err)
+	}
+	if err == nil {
+		now, err := io.ReadAll(io.LimitReader(rc, maxHeadFile))
+		if err := errors.Join(err, rc.Close()); err != nil {
+			return s.wrap("read", name, err)
+		}
+		if last == nil || !bytes.Equal(now, last) {
+			return errChanged
+		}
+	} else if last != nil {
+		return errChanged
+	}
+	_, err = s.putIf(ctx, name, next, st.ETag, s.options(Final))
+	if !errors.Is(err, errCondition) {
+		return err
+	}
+	// A write whose answer was lost is refused when it is sent again.
+	if now, e := readAll(ctx, s, name, maxHeadFile); e == nil && bytes.Equal(now, next) {
+		return nil
+	}
+	return errChanged
 }
 
 // Get opens an object.

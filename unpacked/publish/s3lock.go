@@ -16,10 +16,15 @@ import (
 	"github.com/minio/minio-go/v7"
 )
 
-// A publisher holds a bucket's lock for leaseTime after its last sign of life.
+// A publisher holds a bucket's lock for leaseTime after its last sign of life. Whoever waits for a dead one waits that long;
+// a live one has several tries to renew in that time, and a lease that ran out is not lost unless another publisher took
+// the lock, see s3Lease.Valid.
 const (
-	leaseTime  = 2 * time.Minute
-	leaseRenew = 20 * time.Second
+	leaseTime = 30 * time.Second
+	// oldLeaseTime is of lock objects that do not tell theirs.
+	oldLeaseTime = 2 * time.Minute
+	// clockGrain is the resolution of the times that a server tells.
+	clockGrain = time.Second
 )
 
 // lockOwner is the content of the lock object.
@@ -29,7 +34,8 @@ type lockOwner struct {
 	PID     int       `json:"pid"`     // on that host
 	Started string    `json:"started"` // of that process, as the kernel counts
 	Nonce   string    `json:"nonce"`   // tells two transactions of one process apart
-	Expires time.Time `json:"expires"`
+	Lease   float64   `json:"lease"`   // seconds that it holds after the object was written
+	Expires time.Time `json:"expires"` // by that host's clock; for people, and where the server tells no times
 }
 
 // s3Lease is a lock object that a goroutine keeps renewing.
@@ -39,9 +45,10 @@ type s3Lease struct {
 	stop  context.CancelFunc
 	done  chan struct{}
 
-	mu   sync.Mutex
-	etag string
-	err  error
+	mu      sync.Mutex // held while the object is written
+	etag    string
+	written time.Time // when the request that wrote it began
+	err     error     // it was taken from us
 }
 
 // Lock creates the lock object on the condition that there is none, or replaces
@@ -49,20 +56,20 @@ type s3Lease struct {
 // publishers the server lets one through.
 func (s *S3) Lock(ctx context.Context) (Lease, error) {
 	l := &s3Lease{s: s, owner: thisProcess(), done: make(chan struct{})}
-	old, etag, err := s.readLock(ctx)
+	old, err := s.readLock(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if etag != "" && !old.gone(time.Now(), l.owner) {
-		return nil, fmt.Errorf("lock %s: %w: process %d on %s, or wait until %s for its lease to end",
-			s, ErrLocked, old.PID, old.Host, old.Expires.Format(time.RFC3339))
+	if old.etag != "" && !old.gone(l.owner) {
+		return nil, fmt.Errorf("lock %s: %w: process %d on %s", s, ErrLocked, old.owner.PID, old.owner.Host)
 	}
-	if err := l.write(ctx, etag); err != nil {
+	l.etag = old.etag
+	if err := l.write(ctx); err != nil {
 		return nil, err
 	}
 	// A server that does not know conditional writes lets both through; then
 	// the later one's object stands.
-	if now, _, err := s.readLock(ctx); err != nil || !now.same(l.owner) {
+	if now, err := s.readLock(ctx); err != nil || !now.owner.same(l.owner) {
 		return nil, fmt.Errorf("lock %s: %w", s, errors.Join(ErrLocked, err))
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -71,53 +78,70 @@ func (s *S3) Lock(ctx context.Context) (Lease, error) {
 	return l, nil
 }
 
-func (s *S3) readLock(ctx context.Context) (o lockOwner, etag string, err error) {
-	rc, st, _, err := minio.Core{Client: s.client}.GetObject(ctx, s.c.Bucket, s.key(lockName), minio.GetObjectOptions{})
+// lockObject is the lock as the server has it.
+type lockObject struct {
+	owner lockOwner
+	etag  string        // "" if there is no lock
+	age   time.Duration // since it was written, by the server's clock; negative where that tells no time
+}
+
+func (s *S3) readLock(ctx context.Context) (o lockObject, err error) {
+	rc, st, head, err := minio.Core{Client: s.client}.GetObject(ctx, s.c.Bucket, s.key(lockName), minio.GetObjectOptions{})
 	if err != nil {
 		if statusOf(err) == http.StatusNotFound && minio.ToErrorResponse(err).Code != minio.NoSuchBucket {
-			return o, "", nil
+			return o, nil
 		}
-		return o, "", s.wrap("lock", lockName, err)
+		return o, s.wrap("lock", lockName, err)
 	}
 	defer rc.Close()
-	if err := json.NewDecoder(rc).Decode(&o); err != nil {
-		return o, "", fmt.Errorf("lock %s: %s is not ours: %w: delete it if no publisher is at work", s, lockName, err)
+	if err := json.NewDecoder(rc).Decode(&o.owner); err != nil {
+		return o, fmt.Errorf("lock %s: %s is not ours: %w: delete it if no publisher is at work", s, lockName, err)
 	}
-	return o, st.ETag, nil
+	o.etag, o.age = st.ETag, -1
+	if date, err := http.ParseTime(head.Get("Date")); err == nil && !st.LastModified.IsZero() {
+		o.age = max(0, date.Sub(st.LastModified))
+	}
+	return o, nil
 }
 
-// write puts the lock object if the present one still has the tag etag, "" for
-// none at all.
-func (l *s3Lease) write(ctx context.Context, etag string) error {
-	owner := l.owner
-	owner.Expires = time.Now().Add(leaseTime).UTC()
-	b, err := json.Marshal(owner)
-	if err != nil {
-		return err
+// write puts the lock object if the present one still has the lease's tag, ""
+// for none at all. An answer that was lost looks like another's lock at the
+// next try, so the object itself is asked.
+func (l *s3Lease) write(ctx context.Context) error {
+	for range 3 {
+		written := time.Now()
+		owner := l.owner
+		owner.Lease, owner.Expires = l.s.lease.Seconds(), written.Add(l.s.lease).UTC()
+		b, err := json.Marshal(owner)
+		if err != nil {
+			return err
+		}
+		o := l.s.options(Head)
+		o.CacheControl, o.ContentType = "no-store", "application/json"
+		etag, err := l.s.putIf(ctx, lockName, b, l.etag, o)
+		if err == nil {
+			l.etag, l.written = etag, written
+			return nil
+		}
+		if !errors.Is(err, errCondition) {
+			return err
+		}
+		now, err := l.s.readLock(ctx)
+		if err != nil {
+			return err
+		}
+		if now.etag == "" || !now.owner.same(l.owner) {
+			return fmt.Errorf("lock %s: %w", l.s, ErrLocked)
+		}
+		l.etag = now.etag
 	}
-	o := l.s.options(Head)
-	o.CacheControl, o.ContentType = "no-store", "application/json"
-	if etag == "" {
-		o.SetMatchETagExcept("*")
-	} else {
-		o.SetMatchETag(etag)
-	}
-	st, err := l.s.client.PutObject(ctx, l.s.c.Bucket, l.s.key(lockName), bytes.NewReader(b), int64(len(b)), o)
-	switch status := statusOf(err); {
-	case status == http.StatusPreconditionFailed || status == http.StatusConflict:
-		return fmt.Errorf("lock %s: %w: try again when it has ended", l.s, ErrLocked)
-	case err != nil:
-		return l.s.wrap("lock", lockName, err)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.etag, l.owner.Expires = st.ETag, owner.Expires
-	return nil
+	return fmt.Errorf("lock %s: the server refuses to write what it says it has", l.s)
 }
 
+// renew writes the object six times in a lease.
 func (l *s3Lease) renew(ctx context.Context) {
 	defer close(l.done)
-	tick := time.NewTicker(leaseRenew)
+	tick := time.NewTicker(l.s.lease / 6)
 	defer tick.Stop()
 	for {
 		select {
@@ -125,50 +149,77 @@ func (l *s3Lease) renew(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		l.mu.Lock()
-		etag := l.etag
-		l.mu.Unlock()
-		err := l.write(ctx, etag)
-		if errors.Is(err, ErrLocked) { // taken from us; another error may pass
-			l.mu.Lock()
-			l.err = err
-			l.mu.Unlock()
-			return
-		}
+		// An error may pass; that it was taken from us is remembered.
+		_ = l.extend(ctx)
 	}
 }
 
-// Valid tells whether the lease is still ours, with a margin for the request
-// that is about to be made under it.
-func (l *s3Lease) Valid() error {
+// extend renews the lease now. One request has a part of the lease to succeed
+// in, so that one that hangs leaves time for the next.
+func (l *s3Lease) extend(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err == nil && time.Until(l.owner.Expires) < leaseTime/4 {
-		l.err = fmt.Errorf("lock %s: lease was not renewed in time: run it again", l.s)
+	if l.err != nil {
+		return l.err
 	}
-	return l.err
+	ctx, cancel := context.WithTimeout(ctx, l.s.lease/3)
+	defer cancel()
+	err := l.write(ctx)
+	if errors.Is(err, ErrLocked) {
+		l.err = fmt.Errorf("the lease ran out and was taken over: run it again: %w", err)
+		return l.err
+	}
+	return err
 }
+
+// Valid makes sure that the lease is ours for half of its time at least. One
+// that ran out, in a machine that slept or behind a network that was away, is
+// ours as long as nobody took it: the object is still the one that we wrote,
+// which the server checks as it renews it.
+func (l *s3Lease) Valid(ctx context.Context) error {
+	l.mu.Lock()
+	err, fresh := l.err, elapsed(l.written) < l.s.lease/2
+	l.mu.Unlock()
+	if err != nil || fresh {
+		return err
+	}
+	return l.extend(ctx)
+}
+
+// elapsed is the time since t, the sleep of the machine included, which only
+// the wall clock knows of.
+func elapsed(t time.Time) time.Duration { return max(time.Since(t), time.Since(t.Round(0))) }
 
 // Release deletes the lock object if it is still ours.
 func (l *s3Lease) Release() error {
 	l.stop()
 	<-l.done
-	if l.Valid() != nil {
-		return nil
+	ctx, cancel := context.WithTimeout(context.Background(), l.s.lease)
+	defer cancel()
+	if err := l.Valid(ctx); err != nil {
+		return nil // it ends by itself
 	}
-	return l.s.Delete(context.Background(), lockName)
+	return l.s.Delete(ctx, lockName)
 }
 
 // gone tells whether the owner cannot come back: its lease ended, or it was a
 // process of this machine that no longer runs.
-func (o lockOwner) gone(now time.Time, me lockOwner) bool {
-	if now.After(o.Expires) {
+func (o lockObject) gone(me lockOwner) bool {
+	if own := o.owner; own.Host == me.Host && own.Boot == me.Boot && own.Boot != "" && startTime(own.PID) != own.Started {
 		return true
 	}
-	return o.Host == me.Host && o.Boot == me.Boot && o.Boot != "" && startTime(o.PID) != o.Started
+	if o.age < 0 {
+		return time.Now().After(o.owner.Expires)
+	}
+	lease := oldLeaseTime
+	if o.owner.Lease > 0 {
+		lease = time.Duration(o.owner.Lease * float64(time.Second))
+	}
+	return o.age >= lease+clockGrain
 }
 
 func (o lockOwner) same(p lockOwner) bool {
+	o.Lease, p.Lease = 0, 0
 	o.Expires, p.Expires = time.Time{}, time.Time{}
 	return o == p
 }

@@ -68,15 +68,11 @@ func waitForPort(addr string, ended <-chan struct{}) bool {
 
 // TestPublishToGateway is the whole way on a real S3 server.
 func TestPublishToGateway(t *testing.T) {
-	env := map[string]string{"AWS_ACCESS_KEY_ID": "akakakak", "AWS_SECRET_ACCESS_KEY": "sksksksk", "AWS_ENDPOINT_URL": startGateway(t)}
-	c, err := ParseS3("s3://bucket/cvmfs/"+testFQRN, func(k string) string { return env[k] })
+	s, err := gatewayS3(startGateway(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := OpenS3(c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.lease = leaseTime
 	testStorage(t, s)
 	r := &testRepo{t: t, s: s, keys: testKeys(), o: Options{FQRN: testFQRN, Scratch: tempDir(t)}}
 	if err := s.Delete(t.Context(), ".cvmfspublished"); err != nil { // testStorage's

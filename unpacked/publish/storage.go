@@ -55,8 +55,9 @@ type Storage interface {
 
 // A Lease is the publisher's lock while it is held.
 type Lease interface {
-	// Valid returns an error once the lock may have passed to somebody else.
-	Valid() error
+	// Valid returns an error if the lock may have passed to somebody else; else
+	// it stays ours for some seconds at least.
+	Valid(ctx context.Context) error
 	Release() error
 }
 

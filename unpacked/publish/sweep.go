@@ -122,7 +122,7 @@ func (gc *collector) deleteFile(name string) error {
 	if gc.o.DryRun {
 		return nil
 	}
-	if err := gc.tx.lease.Valid(); err != nil {
+	if err := gc.tx.lease.Valid(gc.ctx); err != nil {
 		return err
 	}
 	return gc.tx.storage.Delete(gc.ctx, name)

@@ -32,6 +32,8 @@ type Options struct {
 	Scratch     string           // directory for temporary files; "": the system's
 	Now         func() time.Time // nil: time.Now
 	Log         *slog.Logger     // nil: none
+	Wait        time.Duration    // for another publisher to end; 0: ErrLocked at once
+	Waiting     func(error)      // called once if there is one, with who it is; nil: nobody is told
 }
 
 // Keys are what signs a repository.

@@ -67,18 +67,18 @@ func Resign(ctx context.Context, s Storage, keys Keys, o Options) error {
 	if !known {
 		both = append(both, ours) // until the manifest is signed with the new key
 	}
-	if err := underLock(ctx, s, func() error { return writeWhitelist(ctx, s, o.FQRN, keys, o.Now(), both...) }); err != nil {
+	if err := underLock(ctx, s, o, func() error { return writeWhitelist(ctx, s, o.FQRN, keys, o.Now(), both...) }); err != nil {
 		return err
 	}
 	if _, err := editHead(ctx, s, keys, o, func(*Tx, *head) error { return nil }); err != nil || known {
 		return err
 	}
-	return underLock(ctx, s, func() error { return writeWhitelist(ctx, s, o.FQRN, keys, o.Now(), ours) })
+	return underLock(ctx, s, o, func() error { return writeWhitelist(ctx, s, o.FQRN, keys, o.Now(), ours) })
 }
 
 // underLock holds the publisher's lock while fn runs.
-func underLock(ctx context.Context, s Storage, fn func() error) error {
-	lease, err := s.Lock(ctx)
+func underLock(ctx context.Context, s Storage, o Options, fn func() error) error {
+	lease, err := o.lock(ctx, s)
 	if err != nil {
 		return err
 	}
