@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/flatrun/flatrun/cmd/show"
 )
 
 // runMan writes a page for the program and one for each verb, in the format of man(7).
@@ -34,7 +36,7 @@ func manProgram(p *program, all []verb) string {
 	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B flatrun\n[global options...] <command>\n.SH COMMANDS\n")
 	for _, v := range all {
 		if !v.hidden {
-			fmt.Fprintf(&b, ".TP\n.BR flatrun-%s (1)\n%s\n", roff(v.name), roff(v.short))
+			fmt.Fprintf(&b, ".TP\n.BR flatrun-%s (1)\n%s\n", show.Roff(v.name), show.Roff(v.short))
 		}
 	}
 	b.WriteString(".SH GLOBAL OPTIONS\n")
@@ -48,9 +50,9 @@ func manProgram(p *program, all []verb) string {
 func manVerb(p *program, v *verb) string {
 	var b strings.Builder
 	manHead(&b, "flatrun-"+v.name, strings.ToLower(v.short[:1])+v.short[1:])
-	fmt.Fprintf(&b, ".SH SYNOPSIS\n%s\n", roff(p.useLine(v)))
+	fmt.Fprintf(&b, ".SH SYNOPSIS\n%s\n", show.Roff(p.useLine(v)))
 	if v.long != "" {
-		fmt.Fprintf(&b, ".SH DESCRIPTION\n%s\n", strings.ReplaceAll(roff(v.long), "\n\n", "\n.PP\n"))
+		fmt.Fprintf(&b, ".SH DESCRIPTION\n%s\n", strings.ReplaceAll(show.Roff(v.long), "\n\n", "\n.PP\n"))
 	}
 	if v.verbs != nil {
 		b.WriteString(".SH COMMANDS\n")
@@ -64,7 +66,7 @@ func manVerb(p *program, v *verb) string {
 		manFlags(&b, p.verbFlags(v, &options{}))
 	}
 	if v.examples != "" {
-		fmt.Fprintf(&b, ".SH EXAMPLES\n.nf\n%s\n.fi\n", roff(strings.ReplaceAll(v.examples, "{}", "flatrun")))
+		fmt.Fprintf(&b, ".SH EXAMPLES\n.nf\n%s\n.fi\n", show.Roff(strings.ReplaceAll(v.examples, "{}", "flatrun")))
 	}
 	b.WriteString(".SH SEE ALSO\n.BR flatrun (1),\n.BR flatrun\\-config (5)\n")
 	return b.String()
@@ -72,18 +74,18 @@ func manVerb(p *program, v *verb) string {
 
 // manChild describes one verb of a group.
 func manChild(b *strings.Builder, p *program, v *verb) {
-	fmt.Fprintf(b, ".SS %s\n%s\n.PP\n%s.\n", roff(v.path()), roff(p.useLine(v)), roff(v.short))
+	fmt.Fprintf(b, ".SS %s\n%s\n.PP\n%s.\n", show.Roff(v.path()), show.Roff(p.useLine(v)), show.Roff(v.short))
 	if v.long != "" {
-		fmt.Fprintf(b, ".PP\n%s\n", strings.ReplaceAll(roff(v.long), "\n\n", "\n.PP\n"))
+		fmt.Fprintf(b, ".PP\n%s\n", strings.ReplaceAll(show.Roff(v.long), "\n\n", "\n.PP\n"))
 	}
 	manFlags(b, p.verbFlags(v, &options{}))
 	if v.examples != "" {
-		fmt.Fprintf(b, ".PP\n.RS 4\n.nf\n%s\n.fi\n.RE\n", roff(strings.ReplaceAll(v.examples, "{}", "flatrun")))
+		fmt.Fprintf(b, ".PP\n.RS 4\n.nf\n%s\n.fi\n.RE\n", show.Roff(strings.ReplaceAll(v.examples, "{}", "flatrun")))
 	}
 }
 
 func manHead(b *strings.Builder, name, what string) {
-	fmt.Fprintf(b, ".TH %s 1 \"\" \"flatrun %s\"\n.SH NAME\n%s \\- %s\n", strings.ToUpper(name), version, name, roff(what))
+	fmt.Fprintf(b, ".TH %s 1 \"\" \"flatrun %s\"\n.SH NAME\n%s \\- %s\n", strings.ToUpper(name), version, name, show.Roff(what))
 }
 
 func manFlags(b *strings.Builder, table []flag) {
@@ -91,37 +93,16 @@ func manFlags(b *strings.Builder, table []flag) {
 		if f.hidden {
 			continue
 		}
-		name := `\-\-` + roff(f.name)
+		name := `\-\-` + show.Roff(f.name)
 		if f.short != "" {
 			name = `\-` + f.short + ", " + name
 		}
 		if f.arg != "" {
-			name += " <" + roff(f.arg) + ">"
+			name += " <" + show.Roff(f.arg) + ">"
 		}
-		fmt.Fprintf(b, ".TP\n.B %s\n%s.\n", name, roff(f.help))
+		fmt.Fprintf(b, ".TP\n.B %s\n%s.\n", name, show.Roff(f.help))
 		if len(f.twins) > 0 {
 			fmt.Fprintf(b, "(%s)\n", strings.Join(f.twins, ", "))
 		}
 	}
-}
-
-// roff keeps text from being taken for requests.
-func roff(s string) string {
-	s = strings.ReplaceAll(s, `\`, `\e`)
-	s = strings.ReplaceAll(s, "-", `\-`)
-	lines := strings.Split(s, "\n")
-	for i, line := range lines {
-		if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
-			lines[i] = `\&` + line
-		}
-	}
-	var b strings.Builder
-	for _, c := range strings.Join(lines, "\n") {
-		if c < 0x80 {
-			b.WriteRune(c)
-		} else {
-			fmt.Fprintf(&b, `\[u%04X]`, c)
-		}
-	}
-	return b.String()
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flatrun/flatrun/cmd/show"
 	"github.com/flatrun/flatrun/mount/config"
 )
 
@@ -100,21 +101,21 @@ func configPage() (string, error) {
 	}
 	var b strings.Builder
 	head(&b, "flatrun-config", "5", "configuration of flatrun")
-	b.WriteString(".SH DESCRIPTION\n" + roff(introduction) + "\n")
+	b.WriteString(".SH DESCRIPTION\n" + show.Roff(introduction) + "\n")
 	section := ""
 	for _, k := range list {
 		if s := sectionOf(k.name); s != section {
 			section = s
 			b.WriteString(".SH " + sections[s] + "\n")
 		}
-		fmt.Fprintf(&b, ".TP\n.BR %s \" (%s)\"\n%s\n", roff(k.name), roff(k.kind), roff(texts[k.name]))
+		fmt.Fprintf(&b, ".TP\n.BR %s \" (%s)\"\n%s\n", show.Roff(k.name), show.Roff(k.kind), show.Roff(texts[k.name]))
 		if k.standard != "" && section != "repositories" { // whose defaults are those of all repositories
-			fmt.Fprintf(&b, "Default: %s.\n", roff(k.standard))
+			fmt.Fprintf(&b, "Default: %s.\n", show.Roff(k.standard))
 		}
 	}
-	b.WriteString(".SH BINDS\n" + roff(binds) + "\n.SH ENVIRONMENT\nThese variables are stronger than every file.\n")
+	b.WriteString(".SH BINDS\n" + show.Roff(binds) + "\n.SH ENVIRONMENT\nThese variables are stronger than every file.\n")
 	for _, o := range config.Overrides() {
-		fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", roff(o.Name), roff(strings.Join(o.Keys, ", ")))
+		fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", show.Roff(o.Name), show.Roff(strings.Join(o.Keys, ", ")))
 	}
 	b.WriteString(".SH EXAMPLES\n")
 	example(&b, sample)

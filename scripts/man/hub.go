@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+
+	"github.com/flatrun/flatrun/cmd/show"
 )
 
 // hubPages makes flathub.1 and a page for each verb out of what the program says to --help.
@@ -24,11 +26,11 @@ func hubPages(program string) (map[string]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s help %s: %w", program, verb.name, err)
 		}
-		fmt.Fprintf(&b, ".TP\n.BR flathub\\-%s (1)\n%s\n", roff(verb.name), roff(verb.what))
+		fmt.Fprintf(&b, ".TP\n.BR flathub\\-%s (1)\n%s\n", show.Roff(verb.name), show.Roff(verb.what))
 		pages["flathub-"+verb.name+".1"] = hubPage(verb, string(text))
 	}
 	if _, rest, ok := strings.Cut(string(overview), "\nA repository"); ok {
-		b.WriteString(".SH REPOSITORIES\n" + roff("A repository"+rest))
+		b.WriteString(".SH REPOSITORIES\n" + show.Roff("A repository"+rest))
 	}
 	b.WriteString(".SH SEE ALSO\n.BR flatrun (1)\n")
 	pages["flathub.1"] = b.String()
@@ -53,7 +55,7 @@ func hubPage(verb hubVerb, text string) string {
 	head(&b, "flathub-"+verb.name, "1", strings.ToLower(verb.what[:1])+verb.what[1:])
 	_, text, _ = strings.Cut(text, "Usage:\n")
 	usage, text, _ := strings.Cut(text, "\n\n")
-	b.WriteString(".SH SYNOPSIS\n" + roff(strings.TrimSpace(usage)) + "\n")
+	b.WriteString(".SH SYNOPSIS\n" + show.Roff(strings.TrimSpace(usage)) + "\n")
 	titles := map[string]string{"Examples:": "EXAMPLES", "Flags:": "OPTIONS"}
 	open := false
 	for _, part := range strings.Split(strings.TrimRight(text, "\n"), "\n\n") {
@@ -73,7 +75,7 @@ func hubPage(verb hubVerb, text string) string {
 		} else {
 			b.WriteString(".PP\n")
 		}
-		b.WriteString(roff(part) + "\n")
+		b.WriteString(show.Roff(part) + "\n")
 	}
 	b.WriteString(".SH SEE ALSO\n.BR flathub (1)\n")
 	return b.String()

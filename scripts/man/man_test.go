@@ -111,9 +111,3 @@ func checkPages(t *testing.T, pages []string) {
 		}
 	}
 }
-
-func TestRoff(t *testing.T) {
-	if got, want := roff(".x\n'y\na-b \\c …"), "\\&.x\n\\&'y\na\\-b \\ec \\[u2026]"; got != want {
-		t.Errorf("%q, want %q", got, want)
-	}
-}
