@@ -81,6 +81,7 @@ func (a *app) readProfile(name string) (*prefetch.Profile, error) {
 func (a *app) changePack(ctx context.Context, r *repository, image string, profile *prefetch.Profile, o publish.CommitOptions) error {
 	start := time.Now()
 	r.options.Compression = cas.None // what is stored is compressed
+	r.options.Chunks = publish.ChunkSizes{Min: pack.ChunkMin, Avg: pack.ChunkAvg, Max: pack.ChunkMax}
 	tx, err := a.begin(ctx, r)
 	if err != nil {
 		return err

@@ -2,9 +2,8 @@ package pack
 
 import "github.com/flatrun/flatrun/mount/cas"
 
-// partSize is how many decompressed bytes make a part, roughly: enough to compress well together, few enough that a start
-// does not wait long for its first ones.
-const partSize = 8 << 20
+// partSize is how many decompressed bytes make a part, at most: most starts fit into one.
+const partSize = 48 << 20
 
 // Build makes a pack of objects, in their order, and hands each part to emit as soon as it is full. open answers an object's
 // content, nil to leave it out. It returns the objects that were packed, with their sizes: the profile to store beside them.

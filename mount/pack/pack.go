@@ -1,11 +1,12 @@
 // Package pack is the format of start-up packs: the objects that a start of an image reads, compressed together.
 //
 // A pack lies in the repository that it speeds up, in a directory of plain files: "profile" lists its objects, and the
-// parts "0", "1", … hold them. Each part stands for itself: a magic line, then one zstd frame with an index and the contents.
-// Together they compress better than one by one, and parts can be fetched side by side and used as they come.
+// parts "0", "1", … hold them in the order of their first use. Each part stands for itself: a magic line, then one zstd
+// frame with an index and the contents. Together they compress better than one by one. A part is published in small chunks
+// (ChunkMin, ChunkAvg, ChunkMax), which are fetched side by side, and each object is used as soon as its bytes are here.
 //
-// What is verified against what: a part is a file of the repository, so that its bytes are right if their hash is the one
-// in the catalog, which hangs on the signed chain; that is checked by whoever fetched the part, before Read sees it. Read
+// What is verified against what: a part is a file of the repository, so that its bytes are right if the hashes of its chunks
+// are those in the catalog, which hangs on the signed chain; that is checked by whoever fetched a chunk, before Read sees it. Read
 // checks each object against what its name allows: plain objects against their hash itself. The hash of a compressed object
 // is that of its compressed form, which a pack does not hold: there the SHA-256 that the publisher wrote beside it, and its
 // size, have to do. So a publisher could give an object of their own repository another content than its name says, as they
@@ -13,11 +14,13 @@
 package pack
 
 import (
-	"bytes"
+	"bufio"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strconv"
 
 	"github.com/klauspost/compress/zstd"
@@ -36,6 +39,16 @@ const (
 	MaxParts   = 64       // parts of a pack
 	maxObjects = 1 << 14  // of a part
 )
+
+// A part is cut into chunks that a reader need not wait for long, and still few enough to ask for, in bytes.
+const (
+	ChunkMin = 256 << 10
+	ChunkAvg = 512 << 10
+	ChunkMax = 1 << 20
+)
+
+// window is how far apart similar contents may be, in bytes, and what a reader has to remember.
+const window = 16 << 20
 
 // ProfileName and PartName are the files in a pack's directory.
 const ProfileName = "profile"
@@ -79,37 +92,36 @@ func Part(objects []cas.Object, contents [][]byte) ([]byte, error) {
 	if len(plain) > MaxPart {
 		return nil, fmt.Errorf("pack: a part of %d bytes is larger than %d", len(plain), MaxPart)
 	}
-	// The window spans the part: similar files may be far apart.
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(8<<20), zstd.WithEncoderConcurrency(1))
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return nil, err
 	}
 	return w.EncodeAll(plain, []byte(magic)), w.Close()
 }
 
-// Read takes a part apart and hands each object with its content to take, which must not keep the content. What is wrong
-// with the part, or with one object in it, ends it: objects that were handed out are right.
-func Read(part []byte, take func(o cas.Object, content []byte) error) error {
-	frame, ok := bytes.CutPrefix(part, []byte(magic))
-	if !ok || len(part) > MaxPart {
+// Read takes a part apart while it comes, and hands each object with its content to take, which must not keep the content.
+// What is wrong with the part, or with one object in it, ends it: objects that were handed out are right.
+func Read(part io.Reader, take func(o cas.Object, content []byte) error) error {
+	head := make([]byte, len(magic))
+	if _, err := io.ReadFull(part, head); err != nil || string(head) != magic {
 		return fmt.Errorf("%w: it does not begin as a part of one", ErrFormat)
 	}
-	r, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(MaxPart), zstd.WithDecoderConcurrency(1))
+	r, err := zstd.NewReader(part, zstd.WithDecoderMaxWindow(MaxPart), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	plain, err := r.DecodeAll(frame, nil)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrFormat, err)
-	}
-	entries, rest, err := parseIndex(plain)
+	plain := bufio.NewReaderSize(r, 64<<10)
+	entries, err := readIndex(plain)
 	if err != nil {
 		return err
 	}
+	var content []byte
 	for _, e := range entries {
-		content := rest[:e.object.Size]
-		rest = rest[e.object.Size:]
+		content = slices.Grow(content[:0], int(e.object.Size))[:e.object.Size]
+		if _, err := io.ReadFull(plain, content); err != nil {
+			return fmt.Errorf("%w: object %v: %w", ErrFormat, e.object, err)
+		}
 		if err := e.check(content); err != nil {
 			return err
 		}
@@ -117,7 +129,14 @@ func Read(part []byte, take func(o cas.Object, content []byte) error) error {
 			return err
 		}
 	}
-	return nil
+	switch _, err := plain.ReadByte(); err {
+	case io.EOF:
+		return nil
+	case nil:
+		return fmt.Errorf("%w: more bytes than the index tells of", ErrFormat)
+	default:
+		return fmt.Errorf("%w: %w", ErrFormat, err)
+	}
 }
 
 type entry struct {
@@ -137,51 +156,53 @@ func (e *entry) check(content []byte) error {
 	return nil
 }
 
-// parseIndex reads the index and checks that the contents behind it are of the length that it tells.
-func parseIndex(b []byte) (entries []entry, contents []byte, err error) {
-	n, k := binary.Uvarint(b)
-	if k <= 0 || n > maxObjects {
-		return nil, nil, fmt.Errorf("%w: it has no number of objects", ErrFormat)
+// readIndex reads the index. What it tells of fits into a part.
+func readIndex(r *bufio.Reader) (entries []entry, err error) {
+	n, err := binary.ReadUvarint(r)
+	if err != nil || n > maxObjects {
+		return nil, fmt.Errorf("%w: it has no number of objects", ErrFormat)
 	}
-	b = b[k:]
-	total := uint64(0)
+	total := int64(0)
 	for range n {
-		var e entry
-		var size uint64
-		if e, size, b, err = parseEntry(b); err != nil {
-			return nil, nil, fmt.Errorf("%w: entry %d: %w", ErrFormat, len(entries), err)
+		e, err := readEntry(r)
+		if err == nil {
+			if total += e.object.Size; total > MaxPart {
+				err = fmt.Errorf("more than %d bytes up to here", MaxPart)
+			}
 		}
-		total += size
+		if err != nil {
+			return nil, fmt.Errorf("%w: entry %d: %w", ErrFormat, len(entries), err)
+		}
 		entries = append(entries, e)
 	}
-	if total != uint64(len(b)) {
-		return nil, nil, fmt.Errorf("%w: %d bytes of contents, the index says %d", ErrFormat, len(b), total)
-	}
-	return entries, b, nil
+	return entries, nil
 }
 
 const hashSize = 20
 
-func parseEntry(b []byte) (e entry, size uint64, rest []byte, err error) {
-	if len(b) < 1+hashSize+2 {
-		return e, 0, nil, errors.New("cut off")
+func readEntry(r *bufio.Reader) (e entry, err error) {
+	var name [1 + hashSize + 2]byte
+	if _, err := io.ReadFull(r, name[:]); err != nil {
+		return e, err
 	}
-	if e.object.Hash, err = cas.NewHash(cas.Algorithm(b[0]), b[1:1+hashSize]); err != nil {
-		return e, 0, nil, err
+	if e.object.Hash, err = cas.NewHash(cas.Algorithm(name[0]), name[1:1+hashSize]); err != nil {
+		return e, err
 	}
-	b = b[1+hashSize:]
-	switch e.object.Suffix, e.object.Compression = cas.Suffix(b[0]), cas.Compression(b[1]); {
+	switch e.object.Suffix, e.object.Compression = cas.Suffix(name[1+hashSize]), cas.Compression(name[2+hashSize]); {
 	case e.object.Suffix != cas.FileSuffix && e.object.Suffix != cas.PartialSuffix && e.object.Suffix != cas.CatalogSuffix:
-		return e, 0, nil, fmt.Errorf("%q is no kind of object", b[0])
+		return e, fmt.Errorf("%q is no kind of object", name[1+hashSize])
 	case e.object.Compression > cas.None:
-		return e, 0, nil, fmt.Errorf("%d is no compression", b[1])
+		return e, fmt.Errorf("%d is no compression", name[2+hashSize])
 	}
 	e.object.Pinned = e.object.Suffix == cas.CatalogSuffix
-	size, k := binary.Uvarint(b[2:])
-	if k <= 0 || size > MaxPart || len(b) < 2+k+sumSize {
-		return e, 0, nil, errors.New("cut off")
+	size, err := binary.ReadUvarint(r)
+	if err != nil {
+		return e, err
+	}
+	if size > MaxPart {
+		return e, fmt.Errorf("an object of %d bytes", size)
 	}
 	e.object.Size = int64(size)
-	copy(e.sum[:], b[2+k:])
-	return e, size, b[2+k+sumSize:], nil
+	_, err = io.ReadFull(r, e.sum[:])
+	return e, err
 }

@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"slices"
@@ -28,7 +29,7 @@ func some(n int) (objects []cas.Object, contents [][]byte) {
 }
 
 func read(part []byte) (objects []cas.Object, contents [][]byte, err error) {
-	err = Read(part, func(o cas.Object, content []byte) error {
+	err = Read(bytes.NewReader(part), func(o cas.Object, content []byte) error {
 		objects, contents = append(objects, o), append(contents, bytes.Clone(content))
 		return nil
 	})
@@ -58,7 +59,7 @@ func TestPart(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop := errors.New("enough")
-	if err := Read(part, func(cas.Object, []byte) error { return stop }); !errors.Is(err, stop) {
+	if err := Read(bytes.NewReader(part), func(cas.Object, []byte) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("an error of the taker: %v", err)
 	}
 }
@@ -128,13 +129,13 @@ func FuzzIndex(f *testing.F) {
 	f.Add(append(plain, bytes.Join(contents, nil)...))
 	f.Add([]byte{0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		entries, rest, err := parseIndex(b)
+		entries, err := readIndex(bufio.NewReader(bytes.NewReader(b)))
 		total := int64(0)
 		for _, e := range entries {
 			total += e.object.Size
 		}
-		if err == nil && total != int64(len(rest)) {
-			t.Errorf("%d bytes for %d", len(rest), total)
+		if err == nil && total > MaxPart {
+			t.Errorf("%d objects of %d bytes", len(entries), total)
 		}
 	})
 }
@@ -146,7 +147,7 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Add(part)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		Read(b, func(o cas.Object, content []byte) error {
+		Read(bytes.NewReader(b), func(o cas.Object, content []byte) error {
 			if int64(len(content)) != o.Size {
 				t.Errorf("%v: %d bytes", o, len(content))
 			}

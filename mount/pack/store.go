@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,13 +26,6 @@ type Config struct {
 	Wait  time.Duration // for which a read waits for a pack at most; 0 is 20 s
 	Log   *slog.Logger  // nil discards
 }
-
-// parallel is how many parts are fetched at the same time: enough connections for slow start, few enough for the first
-// parts, which are needed first, to come first. unpackers take them apart meanwhile.
-const (
-	parallel  = 4
-	unpackers = 2
-)
 
 // Store is a cas.Store of what packs have brought. An object that one is about to bring is waited for.
 type Store struct {
@@ -219,45 +212,19 @@ func find(ctx context.Context, rev *repo.Revision, dir string) (files [][]cas.Ob
 	return files, nil
 }
 
-// take brings the profile and the parts side by side.
+// take brings the profile, and the parts while it comes.
 func (s *Store) take(c *coming, files [][]cas.Object) error {
-	ctx, cancel := context.WithCancelCause(s.ctx)
-	defer cancel(nil)
-	var work sync.WaitGroup
-	defer work.Wait()
-	queue := make(chan []cas.Object)
-	unpacking := make(chan struct{}, unpackers)
-	fetch := func() {
-		for part := range queue {
-			b, err := s.read(ctx, part)
-			if err != nil {
-				cancel(err)
-				continue
-			}
-			work.Go(func() {
-				unpacking <- struct{}{}
-				defer func() { <-unpacking }()
-				if err := s.unpack(ctx, c, b); err != nil {
-					cancel(err)
-				}
-			})
-		}
-	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
 	// Where the profile is here, most of the rest may be as well.
-	known := true
-	for _, o := range files[0] {
-		known = known && s.cfg.Has(o)
-	}
+	known := !slices.ContainsFunc(files[0], func(o cas.Object) bool { return !s.cfg.Has(o) })
+	var pieces <-chan chan piece
 	if !known {
-		for range min(parallel, len(files)-1) {
-			work.Go(fetch)
-		}
-		work.Go(func() { feed(ctx, queue, files[1:]) })
+		pieces = s.fetch(ctx, files[1:])
 	}
 	list, err := s.list(ctx, files[0])
 	if err != nil {
 		close(c.listed)
-		cancel(err)
 		return err
 	}
 	c.expect(list)
@@ -265,30 +232,19 @@ func (s *Store) take(c *coming, files [][]cas.Object) error {
 		if s.most(list) {
 			return nil
 		}
-		for range min(parallel, len(files)-1) {
-			work.Go(fetch)
+		pieces = s.fetch(ctx, files[1:])
+	}
+	cache := s.open()
+	if cache == nil {
+		return errors.New("its objects cannot be kept")
+	}
+	defer cache.Enforce(s.ctx)
+	for _, objects := range files[1:] {
+		if err := s.unpack(c, cache, &part{ctx: ctx, pieces: pieces, left: len(objects)}); err != nil {
+			return err
 		}
-		feed(ctx, queue, files[1:])
-	}
-	work.Wait()
-	if cache := s.open(); cache != nil {
-		cache.Enforce(s.ctx)
-	}
-	if err := context.Cause(ctx); err != nil {
-		return err
 	}
 	return nil
-}
-
-func feed(ctx context.Context, queue chan<- []cas.Object, parts [][]cas.Object) {
-	defer close(queue)
-	for _, p := range parts {
-		select {
-		case queue <- p:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // expect makes reads wait for the objects of the list.
@@ -301,9 +257,13 @@ func (c *coming) expect(list *prefetch.Profile) {
 }
 
 func (s *Store) list(ctx context.Context, objects []cas.Object) (*prefetch.Profile, error) {
-	text, err := s.read(ctx, objects)
-	if err != nil {
-		return nil, err
+	var text []byte
+	for _, o := range objects {
+		b, err := s.read(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		text = append(text, b...)
 	}
 	return prefetch.ParseProfile(text)
 }
@@ -320,36 +280,9 @@ func (s *Store) most(list *prefetch.Profile) bool {
 	return here > all/2
 }
 
-// read fetches a file of the pack into memory. Its objects come verified by their hashes.
-func (s *Store) read(ctx context.Context, objects []cas.Object) ([]byte, error) {
-	var text []byte
-	for _, o := range objects {
-		f, err := s.cfg.Fetch.Open(ctx, o)
-		if err != nil {
-			return nil, err
-		}
-		b, err := io.ReadAll(io.LimitReader(f, MaxPart))
-		f.Close()
-		if err != nil {
-			return nil, err
-		}
-		text = append(text, b...)
-	}
-	return text, nil
-}
-
 // unpack takes one part apart. Only objects that the profile lists are kept.
-func (s *Store) unpack(ctx context.Context, c *coming, part []byte) error {
-	select {
-	case <-c.listed:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	cache := s.open()
-	if cache == nil {
-		return errors.New("its objects cannot be kept")
-	}
-	return Read(part, func(o cas.Object, content []byte) error {
+func (s *Store) unpack(c *coming, cache *cas.Cache, from *part) error {
+	err := Read(from, func(o cas.Object, content []byte) error {
 		arrived := c.objects[keyOf(o)]
 		if arrived == nil {
 			return nil
@@ -366,4 +299,8 @@ func (s *Store) unpack(ctx context.Context, c *coming, part []byte) error {
 		}
 		return nil
 	})
+	if from.err != nil {
+		return from.err // not the format's fault
+	}
+	return err
 }
