@@ -33,6 +33,7 @@ type options struct {
 	NetworkArgs      []string
 	UserNS           bool
 	Fakeroot         bool
+	IgnoreSubuid     bool
 	KeepPrivs        bool
 	NoPrivs          bool
 	AddCaps          string
@@ -172,7 +173,7 @@ func privilegeFlags(o *options) []flag {
 		{name: "drop-caps", value: &o.DropCaps, twins: []string{"DROP_CAPS"}, arg: "list", help: "capabilities to drop"},
 		{name: "allow-setuid", value: &o.AllowSetuid, twins: []string{"ALLOW_SETUID"}, hidden: true, help: "honour set-user-id programs (root only)"},
 		{name: "security", value: &o.Security, twins: []string{"SECURITY"}, arg: "spec", help: "seccomp:FILE, apparmor:PROFILE, selinux:CONTEXT"},
-		{name: "ignore-subuid", value: &o.Ignored, twins: []string{"IGNORE_SUBUID"}, hidden: true},
+		{name: "ignore-subuid", value: &o.IgnoreSubuid, twins: []string{"IGNORE_SUBUID"}, hidden: true, help: "with --fakeroot: map one id only"},
 		{name: "ignore-fakeroot-command", value: &o.Ignored, twins: []string{"IGNORE_FAKEROOT_COMMAND"}, hidden: true},
 		{name: "ignore-userns", value: &o.Ignored, twins: []string{"IGNORE_USERNS"}, hidden: true},
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/flatrun/flatrun/mount/enter"
 )
 
 // TestFrontend runs the cases of testdata/frontend against the real program,
@@ -116,6 +118,9 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(r.stopAll)
 	if _, err := exec.LookPath("perl"); err != nil {
 		r.missing["perl"] = err.Error()
+	}
+	if _, _, err := enter.SubIDs(); err != nil {
+		r.missing["subids"] = err.Error()
 	}
 	r.probe("userns", "exec", r.images["bare"], "true")
 	r.probe("pidns", "exec", "--pid", r.images["bare"], "true")

@@ -80,7 +80,8 @@ type Plan struct {
 	Keep   int
 	// Fakeroot maps the caller's uid and gid to 0 instead of themselves.
 	Fakeroot bool
-	// UIDs and GIDs replace the one-entry maps, by way of newuidmap and newgidmap (see SubIDs). Not with Join.
+	// UIDs and GIDs replace the one-entry maps, by way of newuidmap and newgidmap (see SubIDs). With Join and Fakeroot they
+	// are those below the session's namespace; of a session that has not got the ids there is the caller's only.
 	UIDs, GIDs []IDMap
 	// Process enters all namespaces, root directory and working directory of this process of the same user instead
 	// of making any (running instances). Only Join, New… left empty are valid with it.
@@ -145,6 +146,9 @@ func Ensure(ctx context.Context, p Plan, o StartOptions) (State, error) { return
 
 // Reexec replaces this process by the same program with the same arguments, which begins with the plan carried out.
 func Reexec(p Plan) error { return reexec(p) }
+
+// Mapped counts the ids of the user namespace that the process is in.
+func Mapped() (uids uint64) { return mapped() }
 
 // SubIDs returns the maps for a full fakeroot (0 → caller, 1… → subordinate ids), from /etc/subuid and /etc/subgid.
 // The error says what is missing: an entry, newuidmap or newgidmap.

@@ -31,20 +31,28 @@ static int write_file(const char *path, const char *text)
 	return n == (ssize_t)strlen(text) ? 0 : -1;
 }
 
-/* One-entry maps. The kernel asks for setgroups to be given up first: an ordinary user could drop a group that denies him access. */
-static int map_self(uid_t uid, gid_t gid, int fakeroot)
+static int map_one(const char *path, int fakeroot, unsigned id, const char *step)
 {
 	char text[64];
 
+	snprintf(text, sizeof text, "%u %u 1", fakeroot ? 0 : id, id);
+	return write_file(path, text) ? enter_fail(step) : 0;
+}
+
+/* The kernel asks for setgroups to be given up first: an ordinary user could drop a group that denies him access. */
+static int map_own_gid(gid_t gid, int fakeroot)
+{
 	if (write_file("/proc/self/setgroups", "deny") && errno != ENOENT)
 		return enter_fail("give up setgroups in the user namespace");
-	snprintf(text, sizeof text, "%u %u 1", fakeroot ? 0 : uid, uid);
-	if (write_file("/proc/self/uid_map", text))
-		return enter_fail("map the user id");
-	snprintf(text, sizeof text, "%u %u 1", fakeroot ? 0 : gid, gid);
-	if (write_file("/proc/self/gid_map", text))
-		return enter_fail("map the group id");
-	return 0;
+	return map_one("/proc/self/gid_map", fakeroot, gid, "map the group id");
+}
+
+/* One-entry maps. */
+static int map_self(uid_t uid, gid_t gid, int fakeroot)
+{
+	if (map_one("/proc/self/uid_map", fakeroot, uid, "map the user id"))
+		return -1;
+	return map_own_gid(gid, fakeroot);
 }
 
 /* Runs `TOOL PID A B C …`, with the numbers in one string as they stand in the plan. */
@@ -67,8 +75,35 @@ static int run_map_tool(const char *tool, pid_t pid, const char *numbers)
 	return status == 0 ? 0 : -1;
 }
 
-/* newuidmap must run outside of the namespace it maps: a helper forked before waits for the namespace to exist. */
-static pid_t start_mapper(const struct plan *p, int go[2])
+/* Writes a map of a process below, as whoever has all capabilities here may. Ids that are not mapped here cannot be there: then 0 is our own, and no other. */
+static int write_map(const char *file, pid_t pid, const char *numbers, unsigned own)
+{
+	char path[64], text[1024];
+	size_t n = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/%s", pid, file);
+	for (int spaces = 0; numbers[n] && n + 1 < sizeof text; n++)
+		text[n] = numbers[n] == ' ' && ++spaces % 3 == 0 ? '\n' : numbers[n];
+	text[n] = 0;
+	if (write_file(path, text) == 0)
+		return 0;
+	snprintf(text, sizeof text, "0 %u 1", own);
+	return write_file(path, text);
+}
+
+enum { MAPPED, NO_UIDS, NO_GIDS }; /* exit status of the mapper */
+
+static int map_ids(const struct plan *p, pid_t pid, int below)
+{
+	if (below ? write_map("uid_map", pid, p->uids, enter_state.uid) : run_map_tool("newuidmap", pid, p->uids))
+		return NO_UIDS;
+	if (below ? write_map("gid_map", pid, p->gids, enter_state.gid) : run_map_tool("newgidmap", pid, p->gids))
+		return NO_GIDS;
+	return MAPPED;
+}
+
+/* Maps are written from outside of the namespace: a helper forked before waits for the namespace to exist. */
+static pid_t start_mapper(const struct plan *p, int go[2], int below)
 {
 	pid_t self = getpid(), child;
 	char byte;
@@ -82,11 +117,10 @@ static pid_t start_mapper(const struct plan *p, int go[2])
 	if (read(go[0], &byte, 1) != 1)
 		_exit(0);
 	signal(SIGCHLD, SIG_DFL);
-	if (run_map_tool("newuidmap", self, p->uids))
-		_exit(1);
-	_exit(run_map_tool("newgidmap", self, p->gids) ? 2 : 0);
+	_exit(map_ids(p, self, below));
 }
 
+/* Returns what the mapper says, -1 if there is nothing to map. */
 static int finish_mapper(pid_t mapper, int go[2], int made)
 {
 	int status = -1;
@@ -97,13 +131,21 @@ static int finish_mapper(pid_t mapper, int go[2], int made)
 	close(go[1]);
 	while (waitpid(mapper, &status, 0) < 0 && errno == EINTR)
 		;
-	if (!made)
-		return -1;
-	if (status) {
-		errno = EPERM;
-		return enter_fail(WEXITSTATUS(status) == 2 ? "map subordinate group ids with newgidmap" : "map subordinate user ids with newuidmap");
+	return !made ? -1 : WIFEXITED(status) ? WEXITSTATUS(status) : NO_UIDS;
+}
+
+static int mapped(int answer)
+{
+	errno = EPERM;
+	switch (answer) {
+	case MAPPED:
+		return 0;
+	case NO_UIDS:
+		return enter_fail("map subordinate user ids with newuidmap");
+	case NO_GIDS:
+		return enter_fail("map subordinate group ids with newgidmap");
 	}
-	return 0;
+	return -1;
 }
 
 static void loopback_up(void)
@@ -127,31 +169,51 @@ static int made(unsigned flags)
 
 int enter_own(const struct plan *p)
 {
-	int go[2];
+	int go[2], answer;
 	pid_t mapper = 0;
 
-	if (p->uids && p->gids && (mapper = start_mapper(p, go)) < 0)
+	if (p->uids && p->gids && (mapper = start_mapper(p, go, 0)) < 0)
 		return enter_fail("start newuidmap");
 	int failed = unshare(CLONE_NEWUSER | CLONE_NEWNS | p->flags);
 	if (failed)
 		enter_fail("create a user namespace");
-	if (mapper)
-		failed = finish_mapper(mapper, go, !failed);
-	else if (!failed)
+	if (mapper) {
+		answer = finish_mapper(mapper, go, !failed);
+		if (!p->daemon || answer < 0)
+			failed = mapped(answer);
+		else if (answer == NO_UIDS) /* a session does without where the administrator's grant is worth nothing */
+			failed = map_self(enter_state.uid, enter_state.gid, 0);
+		else if (answer == NO_GIDS)
+			failed = map_own_gid(enter_state.gid, 0);
+	} else if (!failed) {
 		failed = map_self(enter_state.uid, enter_state.gid, p->fakeroot);
+	}
 	if (failed)
 		return -1;
 	enter_state.kind = ENTER_OWN;
 	return made(p->flags);
 }
 
+static int fakeroot_below(const struct plan *p)
+{
+	int go[2];
+	pid_t mapper = 0;
+
+	if (p->uids && p->gids && (mapper = start_mapper(p, go, 1)) < 0)
+		return enter_fail("map ids");
+	int failed = unshare(CLONE_NEWUSER | CLONE_NEWNS | p->flags);
+	if (failed)
+		enter_fail("create a user namespace");
+	if (mapper)
+		return mapped(finish_mapper(mapper, go, !failed));
+	return failed ? -1 : map_self(enter_state.uid, enter_state.gid, 1);
+}
+
 /* In a session's user namespace already, with all capabilities in it: fakeroot needs one more below, the rest does not. */
 int enter_below_session(const struct plan *p)
 {
 	if (p->fakeroot) {
-		if (unshare(CLONE_NEWUSER | CLONE_NEWNS | p->flags))
-			return enter_fail("create a user namespace");
-		if (map_self(enter_state.uid, enter_state.gid, 1))
+		if (fakeroot_below(p))
 			return -1;
 	} else if (p->flags && unshare(p->flags)) {
 		return enter_fail("create namespaces");

@@ -181,9 +181,11 @@ func spawn(ctx context.Context, program, dir, config string) error {
 		}
 		args = append(args, "--config", config)
 	}
+	plan := Plan{}
+	plan.UIDs, plan.GIDs, _ = sessionIDs() // without them --fakeroot has one id
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: args, Stdout: log, Stderr: log, ExtraFiles: []*os.File{tell},
-		Env: append(environWithout(planVariable), planVariable+"=daemon="+program),
+		Env: append(environWithout(planVariable), planVariable+"="+plan.encode()+"daemon="+program),
 	}
 	err = cmd.Run()
 	tell.Close()

@@ -32,6 +32,18 @@ func subIDs() (uids, gids []IDMap, err error) {
 	return uids, gids, nil
 }
 
+// sessionIDs returns the maps of a session's user namespace: all ids that the user has are themselves, so that containers
+// of --fakeroot below it can have them.
+func sessionIDs() (uids, gids []IDMap, err error) {
+	uids, gids, err = subIDs()
+	for _, maps := range [][]IDMap{uids, gids} {
+		for i := range maps {
+			maps[i].Inside = maps[i].Outside
+		}
+	}
+	return uids, gids, err
+}
+
 // readSubIDs maps 0 to id and the user's ranges behind it, one after the other. names are the user's name and uid;
 // either may stand in the file, whose lines are name:first:count.
 func readSubIDs(path string, names []string, id uint32) ([]IDMap, error) {
@@ -69,4 +81,18 @@ func contains(list []string, s string) bool {
 		}
 	}
 	return false
+}
+
+func mapped() (n uint64) {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) == 3 {
+			count, _ := strconv.ParseUint(f[2], 10, 32)
+			n += count
+		}
+	}
+	return n
 }
