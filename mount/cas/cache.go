@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,8 +37,9 @@ type CacheConfig struct {
 // before they are renamed. The time of last use is the file's atime, the time of arrival its mtime; a file without write
 // permission is pinned.
 type Cache struct {
-	cfg CacheConfig
-	log *slog.Logger
+	cfg   CacheConfig
+	log   *slog.Logger
+	whole sync.Once // for complete
 }
 
 const (
@@ -48,7 +50,7 @@ const (
 // touchAfter is how old an object's time of last use may be before a hit renews it: exact order is worth no system call.
 const touchAfter = time.Minute
 
-// OpenCache opens the cache in cfg.Dir, and makes it where it does not exist, with directories for all hashes.
+// OpenCache opens the cache in cfg.Dir, and makes it where it does not exist.
 func OpenCache(cfg CacheConfig) (*Cache, error) {
 	c := &Cache{cfg: cfg, log: cfg.Log}
 	if c.log == nil {
@@ -80,27 +82,60 @@ func OpenCache(cfg CacheConfig) (*Cache, error) {
 // Dir returns the absolute path of the cache.
 func (c *Cache) Dir() string { return c.cfg.Dir }
 
-// makeDirs makes all directories of the layout. ff comes last, as in the official client, which takes it as the sign that
-// the others exist.
+// makeDirs makes the directories of the layout. Those for the hashes, which take longer to make than a first start has, come
+// when they are needed, or with complete; where others share the cache, now.
 func (c *Cache) makeDirs() error {
-	if _, err := os.Stat(filepath.Join(c.cfg.Dir, "ff")); err == nil {
-		return c.mkdir(txnDir)
-	}
+	_, err := os.Stat(filepath.Join(c.cfg.Dir, txnDir))
+	isNew := errors.Is(err, fs.ErrNotExist)
 	for _, name := range []string{"", quarantineDir, txnDir} {
 		if err := c.mkdir(name); err != nil {
 			return err
 		}
 	}
-	_, err := os.Stat(filepath.Join(c.cfg.Dir, "00"))
+	if c.cfg.Shared {
+		return c.makeHashDirs()
+	}
+	if _, err := os.Stat(filepath.Join(c.cfg.Dir, "00")); isNew && errors.Is(err, fs.ErrNotExist) {
+		c.counted(0, 0) // nothing to count in a new cache
+	}
+	return nil
+}
+
+// makeHashDirs makes the directories for all hashes. ff comes last, as in the official client, which takes it as the sign that
+// the others exist.
+func (c *Cache) makeHashDirs() error {
+	if _, err := os.Stat(filepath.Join(c.cfg.Dir, lastDir)); err == nil {
+		return nil
+	}
 	for i := range 256 {
 		if err := c.mkdir(fmt.Sprintf("%02x", i)); err != nil {
 			return err
 		}
 	}
-	if errors.Is(err, fs.ErrNotExist) { // nothing to count in a new cache
-		c.counted(0, 0)
-	}
 	return nil
+}
+
+const lastDir = "ff"
+
+// complete makes the directories for all hashes, once, when nobody waits for it.
+func (c *Cache) complete() {
+	if c.cfg.ReadOnly {
+		return
+	}
+	c.whole.Do(func() {
+		if err := c.makeHashDirs(); err != nil {
+			c.log.Debug("cache has not all directories yet", "err", err)
+		}
+	})
+}
+
+// makeDirOf makes the directory for the objects of a hash.
+func (c *Cache) makeDirOf(h Hash) error {
+	name := fmt.Sprintf("%02x", h.sum[0])
+	if name == lastDir {
+		return c.makeHashDirs()
+	}
+	return c.mkdir(name)
 }
 
 func (c *Cache) mkdir(name string) error {

@@ -44,7 +44,7 @@ func TestLayout(t *testing.T) {
 	for _, a := range []Algorithm{SHA1, RMD160, SHAKE128} {
 		o := d.put(t, content, a, Zlib)
 		o.Suffix = CatalogSuffix
-		d.write(t, o.Name(), deflate(content))
+		d.write(t, o.Name(), deflated(content))
 		wantContent(t, newRemote(t, &Remote{Cache: c, Main: d}), o, content)
 		name := o.Hash.String()
 		path := filepath.Join(c.Dir(), name[:2], name[2:])
@@ -62,6 +62,46 @@ func TestLayout(t *testing.T) {
 		}
 	}
 	txnEmpty(t, c)
+}
+
+// TestDirectoriesCome makes sure that a new cache is not waited for, and that ff comes last, as other clients ask for it alone.
+func TestDirectoriesCome(t *testing.T) {
+	c := openCache(t, CacheConfig{Dir: filepath.Join(t.TempDir(), "cache")})
+	has := func(dir string) bool {
+		_, err := os.Stat(filepath.Join(c.Dir(), dir))
+		return err == nil
+	}
+	put := func(first byte) {
+		t.Helper()
+		h, err := NewHash(SHA1, append([]byte{first}, make([]byte, 19)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Put(Object{Hash: h, Size: 1}, []byte("x")); err != nil {
+			t.Error(err)
+		}
+	}
+	put(0xab)
+	if !has("ab") || has("00") || has("ff") {
+		t.Error("more or less was made than was needed")
+	}
+	put(0xff)
+	if !has("ff") || !has("00") || !has("fe") {
+		t.Error("ff came without the others")
+	}
+	d := newDepot(t)
+	o := d.put(t, text(10, 1), SHA1, Zlib)
+	c = openCache(t, CacheConfig{Dir: filepath.Join(t.TempDir(), "cache")})
+	r := newRemote(t, &Remote{Cache: c, Main: d})
+	wantContent(t, r, o, text(10, 1))
+	r.running.Wait()
+	if !has("00") || !has("ff") {
+		t.Error("a fetch did not make them all")
+	}
+	c = openCache(t, CacheConfig{Dir: filepath.Join(t.TempDir(), "cache"), Shared: true})
+	if !has("00") || !has("ff") {
+		t.Error("a shared cache is not complete")
+	}
 }
 
 // TestForeignObject opens what another client has written, and looks at nothing else.

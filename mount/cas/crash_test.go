@@ -42,7 +42,7 @@ func writeForEver(cache, depot string) error {
 	r := &Remote{Cache: c, Main: Dir(depot)}
 	var objects []Object
 	for i := range crashObjects {
-		objects = append(objects, Object{Hash: Sum(SHA1, deflate(crashContent(i))), Size: 20_000})
+		objects = append(objects, Object{Hash: Sum(SHA1, deflated(crashContent(i))), Size: 20_000})
 	}
 	for n := 0; ; n++ {
 		if err := readBack(r, objects[n%crashObjects], crashContent(n%crashObjects)); err != nil {

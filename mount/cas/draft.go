@@ -196,7 +196,7 @@ func (d *draft) seal() error {
 func (d *draft) publish() error {
 	err := rename(d.f.Name(), d.c.path(d.o.Hash))
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := d.c.mkdir(fmt.Sprintf("%02x", d.o.Hash.sum[0])); err != nil {
+		if err := d.c.makeDirOf(d.o.Hash); err != nil {
 			return err
 		}
 		err = rename(d.f.Name(), d.c.path(d.o.Hash))

@@ -56,7 +56,7 @@ func (d *depot) put(t testing.TB, content []byte, a Algorithm, c Compression) Ob
 	t.Helper()
 	stored := content
 	if c == Zlib {
-		stored = deflate(content)
+		stored = deflated(content)
 	}
 	o := Object{Hash: Sum(a, stored), Compression: c, Size: int64(len(content))}
 	d.write(t, o.Name(), stored)
@@ -74,7 +74,7 @@ func (d *depot) write(t testing.TB, name string, b []byte) {
 	}
 }
 
-func deflate(b []byte) []byte {
+func deflated(b []byte) []byte {
 	var buf bytes.Buffer
 	w := zlib.NewWriter(&buf)
 	w.Write(b)
@@ -95,7 +95,9 @@ func text(n int, seed byte) []byte {
 
 func newCache(t testing.TB, limit int64) *Cache {
 	t.Helper()
-	return openCache(t, CacheConfig{Dir: filepath.Join(t.TempDir(), "cache"), Limit: limit})
+	c := openCache(t, CacheConfig{Dir: filepath.Join(t.TempDir(), "cache"), Limit: limit})
+	c.complete()
+	return c
 }
 
 func openCache(t testing.TB, cfg CacheConfig) *Cache {

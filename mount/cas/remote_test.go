@@ -234,7 +234,7 @@ func TestCorruptNeverCached(t *testing.T) {
 	flipped[len(flipped)/2] ^= 4
 	for name, bad := range map[string][]byte{
 		"flipped": flipped, "cut": stored[:len(stored)-1], "empty": {}, "longer": append(bytes.Clone(stored), 0),
-		"another object": deflate(text(50_000, 2)), "error page": []byte("<html>404 not found</html>"),
+		"another object": deflated(text(50_000, 2)), "error page": []byte("<html>404 not found</html>"),
 	} {
 		d.write(t, o.Name(), bad)
 		for range 2 {
@@ -292,11 +292,11 @@ func TestSameStoredBytes(t *testing.T) {
 	content := text(10_000, 1)
 	packed := d.put(t, content, SHA1, Zlib)
 	plain := packed
-	plain.Compression, plain.Size = None, int64(len(deflate(content)))
+	plain.Compression, plain.Size = None, int64(len(deflated(content)))
 	r := newRemote(t, &Remote{Cache: newCache(t, 0), Main: d})
 	for range 2 {
 		wantContent(t, r, packed, content)
-		wantContent(t, r, plain, deflate(content))
+		wantContent(t, r, plain, deflated(content))
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 
 func decodeBytes(stored []byte, o Object) ([]byte, error) {
 	var b bytes.Buffer
-	wire, err := decode(&b, bytes.NewReader(stored), o)
+	wire, err := Decode(&b, bytes.NewReader(stored), o)
 	if err == nil && wire != int64(len(stored)) {
 		return nil, errors.New("not all bytes were counted")
 	}
@@ -26,7 +26,7 @@ func TestDecode(t *testing.T) {
 				content := text(size, 1)
 				stored := content
 				if c == Zlib {
-					stored = deflate(content)
+					stored = deflated(content)
 				}
 				o := Object{Hash: Sum(a, stored), Compression: c, Size: int64(size)}
 				for _, known := range []bool{true, false} {
@@ -39,7 +39,7 @@ func TestDecode(t *testing.T) {
 					}
 				}
 				var b bytes.Buffer
-				if _, err := decode(&b, iotest.OneByteReader(bytes.NewReader(stored[:min(len(stored), 1000)])), o); len(stored) <= 1000 && err != nil {
+				if _, err := Decode(&b, iotest.OneByteReader(bytes.NewReader(stored[:min(len(stored), 1000)])), o); len(stored) <= 1000 && err != nil {
 					t.Errorf("%d bytes, %v, %v, one by one: %v", size, a, c, err)
 				}
 			}
@@ -54,7 +54,7 @@ func TestDecodeDamage(t *testing.T) {
 		for _, size := range []int64{300, -1} {
 			stored := content
 			if c == Zlib {
-				stored = deflate(content)
+				stored = deflated(content)
 			}
 			o := Object{Hash: Sum(SHA1, stored), Compression: c, Size: size}
 			for i := range stored {
@@ -82,7 +82,7 @@ func TestDecodeSize(t *testing.T) {
 	for _, c := range []Compression{Zlib, None} {
 		stored := content
 		if c == Zlib {
-			stored = deflate(content)
+			stored = deflated(content)
 		}
 		for _, size := range []int64{0, 1, 999, 1001, 1 << 40} {
 			o := Object{Hash: Sum(SHA1, stored), Compression: c, Size: size}
@@ -99,18 +99,18 @@ func TestDecodeSize(t *testing.T) {
 
 // TestDecodeBomb stops soon when few bytes become many, and when many become nothing.
 func TestDecodeBomb(t *testing.T) {
-	bomb := deflate(make([]byte, 10<<20))
+	bomb := deflated(make([]byte, 10<<20))
 	var out counter
 	o := Object{Hash: Sum(SHA1, bomb), Size: 1000}
-	if _, err := decode(&out, bytes.NewReader(bomb), o); !errors.Is(err, ErrCorrupt) || out > 1001 {
+	if _, err := Decode(&out, bytes.NewReader(bomb), o); !errors.Is(err, ErrCorrupt) || out > 1001 {
 		t.Errorf("%d bytes were written, error %v", out, err)
 	}
 	empty := io.MultiReader(bytes.NewReader([]byte{0x78, 0x9c}), &endless{pattern: []byte{0, 0, 0, 0xff, 0xff}})
-	if wire, err := decode(&out, empty, o); !errors.Is(err, ErrCorrupt) || wire > 1<<20 {
+	if wire, err := Decode(&out, empty, o); !errors.Is(err, ErrCorrupt) || wire > 1<<20 {
 		t.Errorf("%d bytes were read, error %v", wire, err)
 	}
 	plain := &endless{pattern: []byte("x")}
-	if wire, err := decode(&out, plain, Object{Hash: o.Hash, Compression: None, Size: 10}); !errors.Is(err, ErrCorrupt) || wire > 1<<20 {
+	if wire, err := Decode(&out, plain, Object{Hash: o.Hash, Compression: None, Size: 10}); !errors.Is(err, ErrCorrupt) || wire > 1<<20 {
 		t.Errorf("%d bytes were read, error %v", wire, err)
 	}
 }
@@ -135,16 +135,16 @@ func (e *endless) Read(p []byte) (int, error) {
 // TestDecodeErrors tells a broken connection and a broken disk from broken data.
 func TestDecodeErrors(t *testing.T) {
 	content := text(10_000, 1)
-	stored := deflate(content)
+	stored := deflated(content)
 	o := Object{Hash: Sum(SHA1, stored), Size: 10_000}
 	broken := errors.New("broken")
 	for _, at := range []int{0, 1, 2, 100, len(stored)} {
 		r := io.MultiReader(bytes.NewReader(stored[:at]), iotest.ErrReader(broken))
-		if _, err := decode(io.Discard, r, o); !errors.Is(err, broken) || errors.Is(err, ErrCorrupt) {
+		if _, err := Decode(io.Discard, r, o); !errors.Is(err, broken) || errors.Is(err, ErrCorrupt) {
 			t.Errorf("after %d bytes: error %v", at, err)
 		}
 	}
-	if _, err := decode(failingWriter{broken}, bytes.NewReader(stored), o); err != broken {
+	if _, err := Decode(failingWriter{broken}, bytes.NewReader(stored), o); err != broken {
 		t.Errorf("error %v", err)
 	}
 }
@@ -194,7 +194,7 @@ func (*rejectable) Reject(error) bool { return true }
 func TestAlternative(t *testing.T) {
 	d := newDepot(t)
 	content := text(5000, 1)
-	stored := deflate(content)
+	stored := deflated(content)
 	o := Object{Hash: Sum(SHAKE128, stored), Suffix: CatalogSuffix, Size: 5000, Alternative: true}
 	if _, err := ReadVerified(t.Context(), d, o); !errors.Is(err, fs.ErrNotExist) || len(d.requests()) != 2 {
 		t.Errorf("error %v after %d requests", err, len(d.requests()))
@@ -249,7 +249,7 @@ func TestDir(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add(deflate([]byte("hello")), uint8(0))
+	f.Add(deflated([]byte("hello")), uint8(0))
 	f.Add([]byte("hello"), uint8(1))
 	f.Fuzz(func(t *testing.T, stored []byte, c uint8) {
 		o := Object{Hash: Sum(SHA1, stored), Compression: Compression(c % 2), Size: -1}
