@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/flatrun/flatrun/cmd/show"
 	"github.com/flatrun/flatrun/unpacked/publish"
 )
 
@@ -65,7 +66,7 @@ func (a *app) report(fqrn string, r *publish.Report) error {
 		"fqrn": fqrn, "revision": r.Revision, "catalogs": r.Catalogs, "entries": r.Entries, "objects": r.Objects,
 		"missing": r.Missing, "bytes": r.Bytes, "problems": r.Problems,
 	}, fmt.Sprintf("%s: revision %d: %d catalogs, %d entries, %d objects, %s: %s\n", fqrn, r.Revision, r.Catalogs, r.Entries,
-		r.Objects, size(r.Bytes), verdict))
+		r.Objects, show.Size(r.Bytes), verdict))
 	if err == nil && len(r.Problems) > 0 {
 		err = silentError{}
 	}

@@ -399,11 +399,3 @@ func TestServeVerb(t *testing.T) {
 		t.Fatal("it does not end")
 	}
 }
-
-func TestSize(t *testing.T) {
-	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 999_949: "999.9 kB", 999_950: "1.0 MB", 999_999: "1.0 MB", 279e6: "279.0 MB", 1e18: "1.0 EB"} {
-		if got := size(n); got != want {
-			t.Errorf("size(%d) = %q, want %q", n, got, want)
-		}
-	}
-}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/flatrun/flatrun/cmd/show"
 	"github.com/flatrun/flatrun/unpacked/publish"
 )
 
@@ -54,7 +55,7 @@ or among the newest --keep. Generic tags, which publish makes, expire like revis
 			}
 			return a.print(map[string]any{
 				"fqrn": args[0], "revisions": c.Revisions, "tags": c.Tags, "objects": c.Objects, "bytes": c.Bytes, "dry_run": o.DryRun,
-			}, fmt.Sprintf("%s: %s %d revisions, %d generic tags, %d objects, %s\n", args[0], verbed, c.Revisions, c.Tags, c.Objects, size(c.Bytes)))
+			}, fmt.Sprintf("%s: %s %d revisions, %d generic tags, %d objects, %s\n", args[0], verbed, c.Revisions, c.Tags, c.Objects, show.Size(c.Bytes)))
 		},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flatrun/flatrun/cmd/show"
 	"github.com/flatrun/flatrun/unpacked/publish"
 )
 
@@ -67,7 +68,7 @@ func infoText(r *repository, i publish.Information) string {
 		{"storage", r.storage.String()},
 		{"revision", fmt.Sprintf("%d of %s", m.Revision, clock(m.Timestamp))},
 		{"root catalog", m.Root.String()},
-		{"content", fmt.Sprintf("%d files, %s, %d directories, %d links, in %d catalogs", c.Regular, size(c.FileSize), c.Dir, c.Symlink, c.Nested+1)},
+		{"content", fmt.Sprintf("%d files, %s, %d directories, %d links, in %d catalogs", c.Regular, show.Size(c.FileSize), c.Dir, c.Symlink, c.Nested+1)},
 		{"tags", fmt.Sprint(len(i.Tags))},
 		{"whitelist until", clock(i.Whitelist.Unix())},
 		{"clients look", fmt.Sprintf("every %d s", m.TTL)},

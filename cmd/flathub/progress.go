@@ -9,6 +9,8 @@ import (
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/flatrun/flatrun/cmd/show"
 )
 
 // How often numbers are looked at, and how often a line is printed where
@@ -56,7 +58,7 @@ type meter struct {
 
 // bytes begins a meter of bytes; total is 0 where it is not known.
 func (p *progress) bytes(name string, total int64) *meter {
-	m := &meter{p: p, name: name, show: size, stop: make(chan struct{})}
+	m := &meter{p: p, name: name, show: show.Size, stop: make(chan struct{})}
 	if p.bars != nil {
 		m.bar = p.bars.AddBar(total,
 			mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR)),

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/flatrun/flatrun/cmd/show"
 	"github.com/flatrun/flatrun/mount/catalog"
 	"github.com/flatrun/flatrun/mount/repo"
 	"github.com/flatrun/flatrun/unpacked/layer"
@@ -220,5 +221,5 @@ func (a *app) published(fqrn string, m *repo.Manifest, s *publish.IngestStats, t
 		"fqrn": fqrn, "revision": m.Revision, "root": m.Root, "files": s.Files.Load(), "bytes": s.Bytes.Load(),
 		"objects": s.Objects.Load(), "new_objects": s.Stored.Load(), "new_bytes": s.StoredBytes.Load(), "seconds": took.Seconds(),
 	}, fmt.Sprintf("%s: revision %d: %d files, %s, of it new %d objects, %s compressed; %.1f s\n", fqrn, m.Revision,
-		s.Files.Load(), size(s.Bytes.Load()), s.Stored.Load(), size(s.StoredBytes.Load()), took.Seconds()))
+		s.Files.Load(), show.Size(s.Bytes.Load()), s.Stored.Load(), show.Size(s.StoredBytes.Load()), took.Seconds()))
 }

@@ -90,16 +90,3 @@ func tagTable(tags []catalog.Tag) string {
 
 // clock is how times are shown.
 func clock(unix int64) string { return time.Unix(unix, 0).UTC().Format("2006-01-02 15:04:05Z") }
-
-// size is how numbers of bytes are shown.
-func size(n int64) string {
-	const units = "kMGTPE"
-	if n < 1000 {
-		return fmt.Sprintf("%d B", n)
-	}
-	v, i := float64(n)/1000, 0
-	for v >= 999.95 && i < len(units)-1 { // what %.1f would round up to 1000.0
-		v, i = v/1000, i+1
-	}
-	return fmt.Sprintf("%.1f %cB", v, units[i])
-}

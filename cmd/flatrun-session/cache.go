@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/flatrun/flatrun/cmd/show"
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/config"
 	"github.com/flatrun/flatrun/mount/config/site"
@@ -185,21 +186,21 @@ func (r *cacheReport) text() string {
 	if r.Shared {
 		limit = "shared, so without a limit"
 	}
-	fmt.Fprintf(&b, "cache       %s\nobjects     %d, %s, %s\n", r.Dir, r.Objects, size(r.Bytes), limit)
+	fmt.Fprintf(&b, "cache       %s\nobjects     %d, %s, %s\n", r.Dir, r.Objects, show.Size(r.Bytes), limit)
 	if r.PinnedObjects > 0 {
-		fmt.Fprintf(&b, "pinned      %d (catalogs), %s\n", r.PinnedObjects, size(r.PinnedBytes))
+		fmt.Fprintf(&b, "pinned      %d (catalogs), %s\n", r.PinnedObjects, show.Size(r.PinnedBytes))
 	}
 	if r.FirstUsed != nil {
 		fmt.Fprintf(&b, "last used   between %s and %s\n", r.FirstUsed.Local().Format(time.DateTime), r.LastUsed.Local().Format(time.DateTime))
 	}
 	if r.DiskSize > 0 {
-		fmt.Fprintf(&b, "disk        %s free of %s\n", size(int64(r.DiskFree)), size(int64(r.DiskSize)))
+		fmt.Fprintf(&b, "disk        %s free of %s\n", show.Size(int64(r.DiskFree)), show.Size(int64(r.DiskSize)))
 	}
 	for _, h := range r.Repositories {
 		fmt.Fprintf(&b, "repository  %s revision %d of %s\n", h.FQRN, h.Revision, h.Published.Local().Format(time.DateTime))
 	}
 	for _, p := range r.Packs {
-		fmt.Fprintf(&b, "packs       of %s: %d objects, %s, %s\n", p.FQRN, p.Objects, size(p.Bytes), limitText(p.Limit))
+		fmt.Fprintf(&b, "packs       of %s: %d objects, %s, %s\n", p.FQRN, p.Objects, show.Size(p.Bytes), limitText(p.Limit))
 	}
 	if r.Profiles > 0 {
 		fmt.Fprintf(&b, "profiles    of %d images\n", r.Profiles)
@@ -209,14 +210,14 @@ func (r *cacheReport) text() string {
 			fmt.Fprintf(&b, "lower       %s\n", t.Error)
 			continue
 		}
-		fmt.Fprintf(&b, "lower       %s (%s): %d objects, %s\n", t.Path, t.Kind, t.Objects, size(t.Bytes))
+		fmt.Fprintf(&b, "lower       %s (%s): %d objects, %s\n", t.Path, t.Kind, t.Objects, show.Size(t.Bytes))
 	}
 	return b.String()
 }
 
 func limitText(limit int64) string {
 	if limit > 0 {
-		return "of " + size(limit)
+		return "of " + show.Size(limit)
 	}
 	return "no limit"
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/flatrun/flatrun/cmd/show"
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/config"
 )
@@ -38,7 +39,7 @@ func cacheClean(ctx context.Context, c *call, settings *config.Config, _ string)
 		}
 		before, objects, after, left = before+one.bytes, objects+one.objects, after+bytes, left+n
 	}
-	fmt.Printf("removed %d objects, %s; left %d, %s\n", max(objects-left, 0), size(max(before-after, 0)), left, size(after))
+	fmt.Printf("removed %d objects, %s; left %d, %s\n", max(objects-left, 0), show.Size(max(before-after, 0)), left, show.Size(after))
 	if c.all {
 		profiles, err := removeProfiles(settings.Cache.Dir)
 		if profiles > 0 {
@@ -126,7 +127,7 @@ func cacheExport(ctx context.Context, c *call, settings *config.Config, file str
 	if err != nil {
 		return err
 	}
-	fmt.Printf("exported %d objects, %s, in %s\n", r.Objects, size(r.Bytes), time.Since(n.p.began).Round(time.Millisecond))
+	fmt.Printf("exported %d objects, %s, in %s\n", r.Objects, show.Size(r.Bytes), time.Since(n.p.began).Round(time.Millisecond))
 	if r.Unchecked > 0 {
 		fmt.Printf("%d of them have no checksum, as the official client left them: they are what the disk says\n", r.Unchecked)
 	}
@@ -153,7 +154,7 @@ func cacheImport(ctx context.Context, c *call, settings *config.Config, file str
 	if err != nil {
 		return err
 	}
-	fmt.Printf("imported %d objects, %s; %d were there already\n", r.Objects, size(r.Bytes), r.Present)
+	fmt.Printf("imported %d objects, %s; %d were there already\n", r.Objects, show.Size(r.Bytes), r.Present)
 	if len(r.Damaged) > 0 {
 		return fmt.Errorf("archive %s: %d objects are damaged and were left out; copy it again", file, len(r.Damaged))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/flatrun/flatrun/cmd/show"
 	"github.com/flatrun/flatrun/mount/session"
 )
 
@@ -33,6 +34,6 @@ func runPrefetch(ctx context.Context, c *call) error {
 		return fmt.Errorf("prefetch %s: %w", c.args[0], err)
 	}
 	fmt.Printf("%s%s, revision %d: %d files in %d objects, %s; %d fetched (%s over the network), %d were there already\ncache %s\n",
-		r.FQRN, r.Path, r.Revision, r.Files, r.Objects, size(r.Bytes), r.Fetched, size(r.Wire), r.Present, r.Dir)
+		r.FQRN, r.Path, r.Revision, r.Files, r.Objects, show.Size(r.Bytes), r.Fetched, show.Size(r.Wire), r.Present, r.Dir)
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flatrun/flatrun/cmd/show"
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/config"
 	"github.com/flatrun/flatrun/mount/prefetch"
@@ -62,7 +63,7 @@ func (c *call) showProfile(ctx context.Context, settings *config.Config) error {
 	for _, l := range lines {
 		fmt.Printf("%-8s %10d  %s\n", l.Kind, l.Size, l.Hash)
 	}
-	fmt.Printf("%d objects, %s\n", len(lines), size(total))
+	fmt.Printf("%d objects, %s\n", len(lines), show.Size(total))
 	return nil
 }
 

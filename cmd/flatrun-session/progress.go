@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/flatrun/flatrun/cmd/show"
 	"golang.org/x/sys/unix"
 )
 
@@ -97,18 +98,5 @@ func (p *progress) line(s state) string {
 		of = fmt.Sprintf(" of %d%s", s.total, more)
 	}
 	rate := float64(s.doneBytes) / max(time.Since(p.began).Seconds(), 0.001)
-	return fmt.Sprintf("%s %d%s objects, %s, %s/s", p.verb, s.done, of, size(s.doneBytes), size(int64(rate)))
-}
-
-// size writes a number of bytes with three digits.
-func size(n int64) string {
-	units := [...]string{"B", "kB", "MB", "GB", "TB", "PB", "EB"}
-	f, i := float64(n), 0
-	for f >= 999.5 && i < len(units)-1 {
-		f, i = f/1000, i+1
-	}
-	if i == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.3g %s", f, units[i])
+	return fmt.Sprintf("%s %d%s objects, %s, %s/s", p.verb, s.done, of, show.Size(s.doneBytes), show.Size(int64(rate)))
 }

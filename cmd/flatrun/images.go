@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/flatrun/flatrun/cmd/show"
 )
 
 // imageQuery is what flatrun-session images is asked (session.ImageQuery).
@@ -132,5 +134,5 @@ func imageSize(n int64) string {
 	if n == 0 {
 		return "-"
 	}
-	return size(n)
+	return show.Size(n)
 }

@@ -256,14 +256,6 @@ func TestSlog(t *testing.T) {
 	}
 }
 
-func TestSize(t *testing.T) {
-	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1 kB", 41_700_000: "41.7 MB", 20_000_000_000: "20 GB"} {
-		if got := size(n); got != want {
-			t.Errorf("size(%d) = %q, want %q", n, got, want)
-		}
-	}
-}
-
 func TestHelpFits(t *testing.T) {
 	for _, v := range verbs() {
 		p, stdout, _ := testProgram("flatrun")

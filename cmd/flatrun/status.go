@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flatrun/flatrun/cmd/show"
 	"github.com/flatrun/flatrun/mount/enter"
 )
 
@@ -56,7 +57,7 @@ func writeStatus(b *strings.Builder, s enter.Status) {
 			fmt.Fprintf(b, " (tag %s)", m.Tag)
 		}
 		fmt.Fprintf(b, "\n    mounted at  %s\n    server      %s\n    proxy       %s\n", m.Mountpath, m.Server, m.Proxy)
-		fmt.Fprintf(b, "    fetched     %d objects, %s; %d found in the cache\n", m.Fetched, size(m.Bytes), m.Hits)
+		fmt.Fprintf(b, "    fetched     %d objects, %s; %d found in the cache\n", m.Fetched, show.Size(m.Bytes), m.Hits)
 		for i, h := range m.Held {
 			if h.Containers > 0 || i < len(m.Held)-1 {
 				fmt.Fprintf(b, "    kept        revision %d by %d containers\n", h.Revision, h.Containers)
@@ -71,26 +72,13 @@ func writeStatus(b *strings.Builder, s enter.Status) {
 	}
 	limit := "no limit"
 	if s.Cache.Limit > 0 {
-		limit = "of " + size(s.Cache.Limit)
+		limit = "of " + show.Size(s.Cache.Limit)
 	}
-	fmt.Fprintf(b, "  cache       %s: %s in %d objects, %s\n", s.Cache.Dir, size(s.Cache.Bytes), s.Cache.Objects, limit)
+	fmt.Fprintf(b, "  cache       %s: %s in %d objects, %s\n", s.Cache.Dir, show.Size(s.Cache.Bytes), s.Cache.Objects, limit)
 	for _, l := range s.Cache.LeftOut {
 		fmt.Fprintf(b, "  lower       %s\n", l)
 	}
 	for _, e := range s.Errors {
 		fmt.Fprintf(b, "  error       %s\n", e)
 	}
-}
-
-// size writes a number of bytes with three digits.
-func size(n int64) string {
-	units := [...]string{"B", "kB", "MB", "GB", "TB", "PB"}
-	f, i := float64(n), 0
-	for f >= 999.5 && i < len(units)-1 {
-		f, i = f/1000, i+1
-	}
-	if i == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.3g %s", f, units[i])
 }

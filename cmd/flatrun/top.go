@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/flatrun/flatrun/cmd/show"
 	"github.com/flatrun/flatrun/mount/enter"
 )
 
@@ -92,7 +93,7 @@ func writeTop(b *strings.Builder, before, now []enter.Status, passed time.Durati
 			oldLookups, oldReads := old.Requests["LOOKUP"], old.Requests["READ"]
 			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t\n", m.FQRN, m.Revision, rate(lookups, oldLookups), rate(reads, oldReads),
 				rate(all-lookups-reads, total(old.Requests)-oldLookups-oldReads), percentile(m.Latency, old.Latency, 0.99),
-				size(int64(float64(m.Bytes-min(old.Bytes, m.Bytes))/passed.Seconds())), size(m.Bytes), len(m.Failures), size(s.Memory))
+				show.Size(int64(float64(m.Bytes-min(old.Bytes, m.Bytes))/passed.Seconds())), show.Size(m.Bytes), len(m.Failures), show.Size(s.Memory))
 			slow = append(slow, m.Slowest...)
 		}
 	}
@@ -102,7 +103,7 @@ func writeTop(b *strings.Builder, before, now []enter.Status, passed time.Durati
 		fmt.Fprintf(b, "\nslowest files\n")
 	}
 	for _, o := range slow[:min(len(slow), 10)] {
-		fmt.Fprintf(b, "%10s  %8s  %s\n", o.Took.Round(time.Millisecond), size(o.Size), o.Path)
+		fmt.Fprintf(b, "%10s  %8s  %s\n", o.Took.Round(time.Millisecond), show.Size(o.Size), o.Path)
 	}
 }
 
