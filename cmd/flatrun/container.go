@@ -116,7 +116,7 @@ func (c *container) run() error {
 	if err != nil {
 		return err
 	}
-	c.dropCapabilities(spec)
+	c.applyCapabilities(spec.Process)
 	if c.background != nil {
 		return c.startBackground(spec)
 	}

@@ -167,11 +167,11 @@ func namespaceFlags(o *options) []flag {
 func privilegeFlags(o *options) []flag {
 	return []flag{
 		{name: "fakeroot", short: "f", value: &o.Fakeroot, twins: []string{"FAKEROOT"}, help: "appear as root inside"},
-		{name: "keep-privs", value: &o.KeepPrivs, twins: []string{"KEEP_PRIVS"}, help: "keep root's capabilities (root only)"},
+		{name: "keep-privs", value: &o.KeepPrivs, twins: []string{"KEEP_PRIVS"}, help: "keep root's capabilities (root, or with --fakeroot, where that is so anyway)"},
 		{name: "no-privs", value: &o.NoPrivs, twins: []string{"NO_PRIVS"}, help: "drop all capabilities, root's too"},
-		{name: "add-caps", value: &o.AddCaps, twins: []string{"ADD_CAPS"}, arg: "list", help: "capabilities to keep, within the user namespace"},
-		{name: "drop-caps", value: &o.DropCaps, twins: []string{"DROP_CAPS"}, arg: "list", help: "capabilities to drop"},
-		{name: "allow-setuid", value: &o.AllowSetuid, twins: []string{"ALLOW_SETUID"}, hidden: true, help: "honour set-user-id programs (root only)"},
+		{name: "add-caps", value: &o.AddCaps, twins: []string{"ADD_CAPS"}, arg: "list", help: "capabilities to have within the container's user namespace, or all"},
+		{name: "drop-caps", value: &o.DropCaps, twins: []string{"DROP_CAPS"}, arg: "list", help: "capabilities to drop, or all"},
+		{name: "allow-setuid", value: &o.AllowSetuid, twins: []string{"ALLOW_SETUID"}, help: "honour set-user-id programs (root, or with --fakeroot)"},
 		{name: "security", value: &o.Security, twins: []string{"SECURITY"}, arg: "spec", help: "seccomp:FILE, apparmor:PROFILE, selinux:CONTEXT"},
 		{name: "ignore-subuid", value: &o.IgnoreSubuid, twins: []string{"IGNORE_SUBUID"}, hidden: true, help: "with --fakeroot: map one id only"},
 		{name: "ignore-fakeroot-command", value: &o.Ignored, twins: []string{"IGNORE_FAKEROOT_COMMAND"}, hidden: true},

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/flatrun/flatrun/mount/enter"
@@ -130,9 +129,7 @@ func (c *container) join(j *joining) error {
 	words := *spec.Process
 	words.Args, words.Env, words.Cwd = process.Args, process.Env, request.Cwd
 	spec.Process = &words
-	if c.options.NoPrivs {
-		spec.Process.Capabilities = &specs.LinuxCapabilities{}
-	}
+	c.applyCapabilities(spec.Process)
 	return runtime.Join(&spec, runtime.Extras{Log: c.slog()})
 }
 

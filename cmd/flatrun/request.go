@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
-
 	"github.com/flatrun/flatrun/runtime"
 	"github.com/flatrun/flatrun/runtime/singularity"
 )
@@ -197,24 +195,6 @@ func (c *container) noteUnknownMounts() {
 	}
 }
 
-// checkPrivileges refuses what needs root, in Apptainer's words.
-func (c *container) checkPrivileges() error {
-	o := c.options
-	if os.Getuid() == 0 || o.Fakeroot {
-		return nil
-	}
-	switch {
-	case o.KeepPrivs:
-		return fatal("--keep-privs requires root privileges")
-	case o.AllowSetuid:
-		return fatal("--allow-setuid requires root privileges")
-	}
-	if o.AddCaps != "" {
-		c.log.warnf("not authorized to add capability: %s: use --fakeroot, which has all of them within the container", o.AddCaps)
-	}
-	return nil
-}
-
 // checkNetwork understands --net and --network.
 func (c *container) checkNetwork() error {
 	o := c.options
@@ -230,16 +210,6 @@ func (c *container) checkNetwork() error {
 		return fatal("network %q needs root to set up: users can only use --network none or --network host", o.Network)
 	}
 	return nil
-}
-
-// dropCapabilities applies --no-privs and --drop-caps to a root of --fakeroot;
-// other users have no capabilities after the start anyway.
-func (c *container) dropCapabilities(spec *specs.Spec) {
-	if c.options.NoPrivs || strings.EqualFold(c.options.DropCaps, "all") {
-		spec.Process.Capabilities = &specs.LinuxCapabilities{}
-	} else if c.options.DropCaps != "" && spec.Process.Capabilities == nil {
-		c.log.warnf("--drop-caps %s: single capabilities are not dropped: use --no-privs to drop all of them", c.options.DropCaps)
-	}
 }
 
 // timeout is how long environment scripts may take.

@@ -218,25 +218,3 @@ func TestDirectoryOfContainer(t *testing.T) {
 		root.Close()
 	}
 }
-
-func TestCapabilities(t *testing.T) {
-	for args, want := range map[string]struct {
-		dropped bool
-		log     string
-	}{
-		"-f":                           {},
-		"-f --no-privs":                {dropped: true},
-		"-f --drop-caps all":           {dropped: true},
-		"-f --drop-caps CAP_NET_ADMIN": {log: "single capabilities are not dropped"},
-	} {
-		c, stderr, err := testContainer(t, strings.Fields(args)...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		spec := &specs.Spec{Process: &specs.Process{}}
-		c.dropCapabilities(spec)
-		if (spec.Process.Capabilities != nil) != want.dropped || !strings.Contains(stderr.String(), want.log) {
-			t.Errorf("%s: %+v, log %q", args, spec.Process.Capabilities, stderr)
-		}
-	}
-}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/opencontainers/runc/libcontainer/capabilities"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -20,9 +19,11 @@ func (o *options) readSeccomp(file string) (*specs.LinuxSeccomp, error) {
 		return nil, fatal("seccomp profile %s: %w", file, err.(*os.PathError).Err)
 	}
 	host := seccomp.Host{Kernel: kernelVersion()}
-	if o.Fakeroot && !o.NoPrivs {
-		host.Capabilities = capabilities.KnownCapabilities()
+	without := &specs.LinuxCapabilities{}
+	if o.Fakeroot {
+		without = nil
 	}
+	host.Capabilities = o.capabilitiesFrom(without, func(string, string) {}) // told elsewhere
 	profile, err := seccomp.ParseProfile(data, host)
 	if err != nil {
 		return nil, fatal("seccomp profile %s: %w", file, err)
