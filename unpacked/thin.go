@@ -126,7 +126,7 @@ func CheckFQRN(s string) error {
 	switch {
 	case s == "":
 		return errors.New("the repository's name is empty")
-	case len(s) > 253 || strings.Trim(s, letters) != "" || strings.ContainsFunc(s, func(c rune) bool { return !strings.ContainsRune(letters, c) }):
+	case len(s) > 253 || strings.Trim(s, letters) != "":
 		return fmt.Errorf("repository %q: a name has letters, digits, dots, dashes and underscores", s)
 	case !strings.Contains(s, ".") || s[0] == '.' || s[0] == '-' || strings.Contains(s, "..") || s[len(s)-1] == '.':
 		return fmt.Errorf("repository %q: not a fully qualified name such as unpacked.cern.ch", s)

@@ -125,7 +125,7 @@ type repository struct {
 
 // find combines the flags with what init noted.
 func (a *app) find(fqrn string, p place) (*repository, error) {
-	if err := publish.CheckFQRN(fqrn); err != nil {
+	if err := publish.CheckPublishable(fqrn); err != nil {
 		return nil, err
 	}
 	s, err := a.loadSettings(fqrn)

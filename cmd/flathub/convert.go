@@ -89,7 +89,7 @@ flathub convert images.example.org debian:stable --platform linux/amd64,linux/ar
 
 // repositoryAndImages tells whether the first operand is the repository.
 func (a *app) repositoryAndImages(args []string, p place) (fqrn string, refs []string, err error) {
-	if publish.CheckFQRN(args[0]) == nil {
+	if publish.CheckPublishable(args[0]) == nil {
 		if _, err = a.find(args[0], p); err == nil || len(args) > 1 {
 			if len(args) == 1 {
 				return "", nil, usageError{"convert", "convert needs an IMAGE after the repository"}

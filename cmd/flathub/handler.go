@@ -62,7 +62,7 @@ func splitURL(url string) (fqrn, name string, ok bool) {
 	}
 	p = strings.TrimPrefix(p, "cvmfs/")
 	fqrn, name, ok = strings.Cut(p, "/")
-	return fqrn, name, ok && publish.CheckFQRN(fqrn) == nil && publicFile(name)
+	return fqrn, name, ok && publish.CheckPublishable(fqrn) == nil && publicFile(name)
 }
 
 // publicFile tells the files that clients and replicas ask for.
@@ -165,7 +165,7 @@ func (h *handler) known() []string {
 	for _, pattern := range []string{"*", "cvmfs/*"} {
 		found, _ := filepath.Glob(filepath.Join(h.dir, pattern, repo.ManifestName))
 		for _, f := range found {
-			if name := filepath.Base(filepath.Dir(f)); h.dir != "" && publish.CheckFQRN(name) == nil {
+			if name := filepath.Base(filepath.Dir(f)); h.dir != "" && publish.CheckPublishable(name) == nil {
 				names = append(names, name)
 			}
 		}

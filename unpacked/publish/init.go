@@ -29,8 +29,8 @@ const replicaText = "This repository may be replicated to stratum 1 servers.\n"
 
 var fqrns = regexp.MustCompile(`^[a-z0-9]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]*[a-z0-9])?)+$`)
 
-// CheckFQRN refuses what cannot name a repository.
-func CheckFQRN(fqrn string) error {
+// CheckPublishable refuses a name that no repository should be given. Clients take more: see unpacked.CheckFQRN.
+func CheckPublishable(fqrn string) error {
 	if len(fqrn) > 60 || !fqrns.MatchString(fqrn) {
 		return fmt.Errorf("repository name %q: want lower-case words joined by dots, such as images.example.org", fqrn)
 	}
@@ -40,7 +40,7 @@ func CheckFQRN(fqrn string) error {
 // Init makes an empty repository with a signed first revision. It refuses a
 // place that holds one already; what an interrupted Init left is overwritten.
 func Init(ctx context.Context, s Storage, o InitOptions) (m *repo.Manifest, err error) {
-	if err := CheckFQRN(o.FQRN); err != nil {
+	if err := CheckPublishable(o.FQRN); err != nil {
 		return nil, err
 	}
 	o.fill()

@@ -94,8 +94,8 @@ func TestInitRefused(t *testing.T) {
 		t.Errorf("a second time: %v", err)
 	}
 	for _, fqrn := range []string{"", "nodots", "UPPER.example.org", "a..b", "../x.y", "-a.b", strings.Repeat("a", 60) + ".b", "a b.c"} {
-		if err := CheckFQRN(fqrn); err == nil {
-			t.Errorf("CheckFQRN(%q) is content", fqrn)
+		if err := CheckPublishable(fqrn); err == nil {
+			t.Errorf("CheckPublishable(%q) is content", fqrn)
 		}
 	}
 	dir, err := OpenDirectory(tempDir(t))
