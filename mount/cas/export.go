@@ -13,8 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-
-	"golang.org/x/sys/unix"
 )
 
 // ExportReport counts what Export did.
@@ -197,27 +195,13 @@ func (c *Cache) importOne(a *Archive, o Object, r *ImportReport) error {
 		r.Present++
 		return nil
 	}
-	d, err := newDraft(c, o)
-	if err != nil {
-		return err
-	}
-	err = a.copy(o, d)
+	err := c.keep(o, func(d *draft) error { return a.copy(o, d) })
 	if errors.Is(err, ErrCorrupt) {
-		d.discard()
 		r.Damaged = append(r.Damaged, o.Hash)
 		return nil
 	}
 	if err != nil {
-		d.discard()
 		return err
-	}
-	f, cached, err := d.commit()
-	if err != nil {
-		return err
-	}
-	f.Close()
-	if !cached {
-		return fmt.Errorf("object %v: the cache cannot take it: %w", o.Hash, errors.Join(d.reason, unix.ENOSPC))
 	}
 	r.Objects, r.Bytes = r.Objects+1, r.Bytes+o.Size
 	return nil

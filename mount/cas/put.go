@@ -20,11 +20,19 @@ func (c *Cache) Put(o Object, content []byte) error {
 	if c.has(o) {
 		return nil
 	}
+	return c.keep(o, func(d *draft) error {
+		_, err := d.Write(content)
+		return err
+	})
+}
+
+// keep takes an object that write writes and verifies, or says why the cache cannot have it.
+func (c *Cache) keep(o Object, write func(*draft) error) error {
 	d, err := newDraft(c, o)
 	if err != nil {
 		return err
 	}
-	if _, err := d.Write(content); err != nil {
+	if err := write(d); err != nil {
 		d.discard()
 		return err
 	}
