@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 
@@ -79,14 +78,13 @@ func (a *app) readProfile(name string) (*prefetch.Profile, error) {
 
 // changePack publishes a revision with the image's pack, or without it for a nil profile.
 func (a *app) changePack(ctx context.Context, r *repository, image string, profile *prefetch.Profile, o publish.CommitOptions) error {
-	start := time.Now()
 	r.options.Compression = cas.None // what is stored is compressed
 	r.options.Chunks = publish.ChunkSizes{Min: pack.ChunkMin, Avg: pack.ChunkAvg, Max: pack.ChunkMax}
-	tx, err := a.begin(ctx, r)
-	if err != nil {
-		return err
-	}
-	defer tx.Abort()
+	return a.transact(ctx, r, o, func(tx *publish.Tx) error { return stagePack(ctx, r, tx, image, profile) })
+}
+
+// stagePack replaces the pack of an image, or removes it.
+func stagePack(ctx context.Context, r *repository, tx *publish.Tx, image string, profile *prefetch.Profile) error {
 	root, err := imageRoot(ctx, tx.Base(), image)
 	if err != nil {
 		return err
@@ -103,11 +101,7 @@ func (a *app) changePack(ctx context.Context, r *repository, image string, profi
 			return fmt.Errorf("pack of image %s: %w", image, err)
 		}
 	}
-	m, err := tx.Commit(ctx, o)
-	if err != nil {
-		return err
-	}
-	return a.published(r.fqrn, m, &tx.Stats, time.Since(start))
+	return nil
 }
 
 // imageRoot follows the links of an image's name to its directory.

@@ -9,13 +9,10 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 
-	"github.com/flatrun/flatrun/cmd/show"
 	"github.com/flatrun/flatrun/mount/catalog"
-	"github.com/flatrun/flatrun/mount/repo"
 	"github.com/flatrun/flatrun/unpacked/layer"
 	"github.com/flatrun/flatrun/unpacked/publish"
 )
@@ -27,22 +24,6 @@ type publishOptions struct {
 	from, to string
 	owner    string
 	catalog  bool
-}
-
-// commitFlags describe a new revision.
-type commitFlags struct {
-	tag, description string
-	noTag            bool
-}
-
-func (c *commitFlags) add(f *pflag.FlagSet) {
-	f.StringVar(&c.tag, "tag", "", "name the new revision (default: generic-TIME)")
-	f.StringVar(&c.description, "description", "", "describe the tag")
-	f.BoolVar(&c.noTag, "no-tag", false, "no tag but trunk")
-}
-
-func (c *commitFlags) options() publish.CommitOptions {
-	return publish.CommitOptions{Tag: c.tag, Description: c.description, NoTag: c.noTag}
 }
 
 func publishVerb() verb {
@@ -85,38 +66,22 @@ func (a *app) publish(ctx context.Context, fqrn string, o publishOptions) error 
 	if err != nil {
 		return err
 	}
-	start := time.Now()
-	tx, err := a.begin(ctx, r)
-	if err != nil {
+	err = a.transact(ctx, r, o.commitFlags.options(), func(tx *publish.Tx) error {
+		p := a.progress()
+		defer p.wait()
+		watch := p.follow("read "+o.from, sourceSize(o.from), func() int64 { return tx.Stats.Bytes.Load() })
+		to := catalog.Clean(o.to)
+		err := a.stage(ctx, tx, o, to, owner)
+		watch.end()
+		if err == nil && o.catalog && to != "" {
+			err = tx.PutFile(to+"/.cvmfscatalog", 0o644, strings.NewReader(""))
+		}
 		return err
-	}
-	defer tx.Abort()
-	p := a.progress()
-	watch := p.follow("read "+o.from, sourceSize(o.from), func() int64 { return tx.Stats.Bytes.Load() })
-	to := catalog.Clean(o.to)
-	err = a.stage(ctx, tx, o, to, owner)
-	watch.end()
-	if err == nil && o.catalog && to != "" {
-		err = tx.PutFile(to+"/.cvmfscatalog", 0o644, strings.NewReader(""))
-	}
-	var m *repo.Manifest
-	if err == nil {
-		m, err = tx.Commit(ctx, o.commitFlags.options())
-	}
-	p.wait()
+	})
 	if err != nil {
 		return fmt.Errorf("publish %s: %w", o.from, err)
 	}
-	return a.published(fqrn, m, &tx.Stats, time.Since(start))
-}
-
-// begin starts a transaction.
-func (a *app) begin(ctx context.Context, r *repository) (*publish.Tx, error) {
-	keys, err := r.keys()
-	if err != nil {
-		return nil, err
-	}
-	return publish.Begin(ctx, r.storage, keys, r.options)
+	return nil
 }
 
 // stage reads the source into the transaction.
@@ -213,13 +178,4 @@ func sourceSize(name string) int64 {
 		return st.Size()
 	}
 	return 0
-}
-
-// published reports a new revision.
-func (a *app) published(fqrn string, m *repo.Manifest, s *publish.IngestStats, took time.Duration) error {
-	return a.print(map[string]any{
-		"fqrn": fqrn, "revision": m.Revision, "root": m.Root, "files": s.Files.Load(), "bytes": s.Bytes.Load(),
-		"objects": s.Objects.Load(), "new_objects": s.Stored.Load(), "new_bytes": s.StoredBytes.Load(), "seconds": took.Seconds(),
-	}, fmt.Sprintf("%s: revision %d: %d files, %s, of it new %d objects, %s compressed; %.1f s\n", fqrn, m.Revision,
-		s.Files.Load(), show.Size(s.Bytes.Load()), s.Stored.Load(), show.Size(s.StoredBytes.Load()), took.Seconds()))
 }

@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/flatrun/flatrun/mount/catalog"
+	"github.com/flatrun/flatrun/unpacked/publish"
 )
 
 func removeVerb() verb {
@@ -24,26 +24,18 @@ func removeVerb() verb {
 			if err != nil {
 				return err
 			}
-			start := time.Now()
-			tx, err := a.begin(ctx, r)
-			if err != nil {
-				return err
-			}
-			defer tx.Abort()
-			for _, path := range args[1:] {
-				path = catalog.Clean(path)
-				if _, err := tx.Lookup(path); err != nil {
-					return fmt.Errorf("remove: %w", err)
+			return a.transact(ctx, r, c.options(), func(tx *publish.Tx) error {
+				for _, path := range args[1:] {
+					path = catalog.Clean(path)
+					if _, err := tx.Lookup(path); err != nil {
+						return fmt.Errorf("remove: %w", err)
+					}
+					if err := tx.Remove(path); err != nil {
+						return err
+					}
 				}
-				if err := tx.Remove(path); err != nil {
-					return err
-				}
-			}
-			m, err := tx.Commit(ctx, c.options())
-			if err != nil {
-				return err
-			}
-			return a.published(args[0], m, &tx.Stats, time.Since(start))
+				return nil
+			})
 		},
 	}
 }
