@@ -147,6 +147,9 @@ func tarLayer(t *testing.T, entries ...string) v1.Layer {
 		if target, ok := strings.CutPrefix(content, "->"); ok {
 			h.Typeflag, h.Linkname, h.Size, content = tar.TypeSymlink, target, 0, ""
 		}
+		if target, ok := strings.CutPrefix(content, "=>"); ok {
+			h.Typeflag, h.Linkname, h.Size, content = tar.TypeLink, target, 0, ""
+		}
 		if err := w.WriteHeader(h); err != nil {
 			t.Fatal(err)
 		}

@@ -12,4 +12,8 @@
 // trusted.* (for a mount by root) and as user.* (for one in a user namespace with the option userxattr). A directory that
 // the layer's tar does not list but has files in is marked with [layer.Implied], so that a merge keeps the attributes that
 // a lower layer gave it.
+//
+// A hard link to a file of a lower layer is another file in each image that has the layer. The layer's tree has a symbolic
+// link there, marked with [layer.LowerLink]: where layers are stacked it leads to the file, as long as no layer changes
+// that. The flat image has what the link was made to, see [follower.resolve].
 package convert

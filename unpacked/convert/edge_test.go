@@ -78,6 +78,8 @@ func TestOddImages(t *testing.T) {
 		{"a whiteout of what is ours", image(t, "x", tarLayer(t, ".wh..singularity.d=", ".wh..cvmfscatalog=")), map[string]string{"/.singularity.d/startscript": "#!/bin/sh\n"}, ""},
 		{"the image's own scripts", image(t, "x", tarLayer(t, ".singularity.d/runscript=mine")), map[string]string{"/.singularity.d/runscript": "mine"}, ""},
 		{"a file through a lower link", image(t, "x", tarLayer(t, "usr/", "usr/bin/", "bin=->usr/bin"), tarLayer(t, "bin/tool=t")), map[string]string{"/usr/bin/tool": "t"}, ""},
+		{"a hard link into a lower layer", image(t, "x", tarLayer(t, "usr/", "usr/f=1", "l=->usr"), tarLayer(t, "l/g==>l/f", "usr/f=2")), map[string]string{"/usr/g": "1", "/usr/f": "2"}, ""},
+		{"a hard link to nothing", image(t, "x", one, tarLayer(t, "b==>c")), nil, "/b: a hard link to /c, which no lower layer has"},
 		{"a foreign layer", image(t, "x", foreign{one}), map[string]string{"/a": "1"}, ""},
 		{"other bytes", image(t, "x", lying{tarLayer(t, "c=3"), wrong}), nil, "the source gave other bytes than the image names"},
 		{"not a tar", image(t, "x", lying{tarLayer(t, "d=3"), []byte("what is this, certainly not an archive of anything, is it? " + strings.Repeat("no ", 300))}), nil, "tar after entry 0"},
@@ -129,6 +131,36 @@ func withoutRootfs(t *testing.T, img v1.Image) v1.Image {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// TestSharedLinkLayer has a layer whose hard link leads to different files in two images: the flat ones have each their own,
+// and what stands in the layer's tree is right over both.
+func TestSharedLinkLayer(t *testing.T) {
+	h := newHub(t)
+	top := tarLayer(t, "copy==>file")
+	for _, tag := range []string{"1", "2"} {
+		h.push("x:"+tag, image(t, tag, tarLayer(t, "file="+tag), top))
+		h.convert(h.host+"/x:"+tag, "") // the second takes the layer out of the repository
+		v := h.head()
+		root := flat(t, v, "/"+h.host+"/x:"+tag)
+		if got := text(t, v, root+"/copy"); got != tag {
+			t.Errorf("x:%s: the copy is %q", tag, got)
+		}
+		for _, name := range []string{"/copy", "/file"} {
+			n, err := v.Lookup(t.Context(), root+name)
+			if err != nil || n.Entry.LinkCount != 2 || len(n.Entry.Xattrs) > 0 {
+				t.Errorf("x:%s: %s has %d links, %v", tag, name, n.Entry.LinkCount, err)
+			}
+		}
+		digest, err := top.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := v.Lookup(t.Context(), unpacked.LayerRoot(unpacked.Digest(digest.String()))+"/copy")
+		if err != nil || n.Entry.Symlink != "/file" {
+			t.Errorf("the layer's entry leads to %q, %v", n.Entry.Symlink, err)
+		}
+	}
 }
 
 // TestMarkersStay converts an image out of layers that the repository has: what marks catalogs is not the image's.

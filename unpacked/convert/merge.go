@@ -21,9 +21,21 @@ func isImplied(e catalog.Entry) bool { return e.Xattrs[layer.Implied] != nil }
 // Merge stacks layers, the lowest first, into the tree that a container of them sees. Each layer is a stream of items
 // sorted in path order with paths relative to its root ("" is the root), and so is the result. It holds one item of each
 // layer and one frame for each directory on the way to the current path, whatever the size of the layers. A layer that
-// goes through a symbolic link of a lower one ends it with a *redirect.
+// goes through a symbolic link of a lower one ends it with a *redirect, and one that has a hard link into a lower one with
+// a *lowerLink: mergeFollowing goes on from there.
 func Merge(layers ...iter.Seq2[publish.Item, error]) iter.Seq2[publish.Item, error] {
 	return func(yield func(publish.Item, error) bool) {
+		for i, err := range merge(layers) {
+			if !yield(i.Item, err) {
+				return
+			}
+		}
+	}
+}
+
+// merge is Merge with what it knows of the items.
+func merge(layers []iter.Seq2[publish.Item, error]) iter.Seq2[layerItem, error] {
+	return func(yield func(layerItem, error) bool) {
 		m := merger{groups: map[groupKey]uint32{}}
 		defer m.stop()
 		for _, l := range layers {
@@ -32,7 +44,7 @@ func Merge(layers ...iter.Seq2[publish.Item, error]) iter.Seq2[publish.Item, err
 		}
 		for _, c := range m.cursors {
 			if err := c.advance(); err != nil {
-				yield(publish.Item{}, err)
+				yield(layerItem{}, err)
 				return
 			}
 		}
@@ -88,7 +100,7 @@ func (m *merger) stop() {
 }
 
 // step takes every layer's item at the lowest path.
-func (m *merger) step() (item publish.Item, emit, done bool, err error) {
+func (m *merger) step() (item layerItem, emit, done bool, err error) {
 	path, ok := m.lowest()
 	if !ok {
 		return item, false, true, nil
@@ -100,7 +112,7 @@ func (m *merger) step() (item publish.Item, emit, done bool, err error) {
 			continue
 		}
 		if i >= floor {
-			stack = append(stack, layerItem{c.item, i})
+			stack = append(stack, layerItem{c.item, i, c.item.Entry.LinkGroup})
 		}
 		if err := c.advance(); err != nil {
 			return item, false, false, err
@@ -109,18 +121,21 @@ func (m *merger) step() (item publish.Item, emit, done bool, err error) {
 	if len(stack) == 0 {
 		return item, false, false, nil
 	}
+	if l := findLowerLink(stack); l != nil {
+		return item, false, false, l
+	}
 	if r := findRedirect(stack); r != nil {
 		return item, false, false, r
 	}
 	top := stack[len(stack)-1]
 	switch {
 	case top.Entry.IsDir():
-		item, floor = mergeDirs(stack, floor)
+		item.Item, floor = mergeDirs(stack, floor)
 		emit = true
 	case isWhiteout(top.Entry):
 		floor = top.layer + 1
 	default:
-		item, emit, floor = top.Item, true, top.layer+1
+		item, emit, floor = top, true, top.layer+1
 		item.Entry.LinkGroup = m.group(top)
 		item.Entry.Xattrs = withoutMarks(item.Entry.Xattrs)
 	}
@@ -128,10 +143,11 @@ func (m *merger) step() (item publish.Item, emit, done bool, err error) {
 	return item, emit, false, nil
 }
 
-// layerItem is an item and the number of its layer.
+// layerItem is an item, the number of its layer and that of its hard-link group there.
 type layerItem struct {
 	publish.Item
 	layer int
+	group uint32
 }
 
 // mergeDirs is the directory that is seen where stack ends in one, and the lowest layer that shows through it. The
@@ -183,6 +199,9 @@ func (m *merger) group(i layerItem) uint32 {
 		return 0
 	}
 	k := groupKey{i.layer, i.Entry.LinkGroup}
+	if k.group >= sharedGroups {
+		k.layer = 0
+	}
 	if m.groups[k] == 0 {
 		m.groups[k] = uint32(len(m.groups) + 1)
 	}

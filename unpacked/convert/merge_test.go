@@ -148,12 +148,16 @@ func TestMergeError(t *testing.T) {
 	}
 }
 
-// overlay is the naive model: paths and what is there, a layer applied at a time.
+// overlay is the naive model: paths and what is there, a layer applied at a time. The hard-link group of an item stands for
+// its inode: the layer's number in the high bits.
 type overlay map[string]publish.Item
 
-func (o overlay) apply(layer []publish.Item) {
+func (o overlay) apply(n int, layer []publish.Item) {
 	lower := maps.Clone(o)
 	for _, it := range layer {
+		if g := it.Entry.LinkGroup; g != 0 {
+			it.Entry.LinkGroup = uint32(n)<<8 | g
+		}
 		switch {
 		case isWhiteout(it.Entry):
 			o.remove(it.Path, lower)
@@ -167,6 +171,11 @@ func (o overlay) apply(layer []publish.Item) {
 			}
 			o[it.Path] = it
 		default:
+			if isLowerLink(it.Entry) {
+				target := lower[it.Entry.Symlink]
+				target.Path = it.Path
+				it = target
+			}
 			o.remove(it.Path, lower)
 			o[it.Path] = it
 		}
@@ -182,18 +191,40 @@ func (o overlay) remove(path string, lower overlay) {
 	}
 }
 
-func (o overlay) show() string {
-	var b strings.Builder
+func (o overlay) items() []publish.Item {
+	var items []publish.Item
 	for _, p := range slices.SortedFunc(maps.Keys(o), publish.ComparePaths) {
-		fmt.Fprintf(&b, "%s %s %d\n", p, kind(o[p].Entry), o[p].Entry.Mtime)
+		items = append(items, o[p])
+	}
+	return items
+}
+
+// inodes is a tree as text: "path type mtime", and "= path" of the first member of a hard-link group.
+func inodes(items []publish.Item) string {
+	var b strings.Builder
+	first := map[uint32]string{}
+	for _, it := range items {
+		fmt.Fprintf(&b, "%s %s %d", it.Path, kind(it.Entry), it.Entry.Mtime)
+		if g := it.Entry.LinkGroup; g != 0 && first[g] == "" {
+			first[g] = it.Path
+		} else if g != 0 {
+			fmt.Fprintf(&b, " = %s", first[g])
+		}
+		b.WriteByte('\n')
 	}
 	return b.String()
 }
 
-// randomLayer is a layer of random entries among few names, so that layers often meet.
-func randomLayer(r *rand.Rand, mtime int64) []publish.Item {
+// randomLayer is a layer of random entries among few names, so that layers often meet, over lower ones.
+func randomLayer(r *rand.Rand, mtime int64, lower overlay) []publish.Item {
 	entries := map[string]publish.Item{"": dir("", mtime)}
-	for range 1 + r.IntN(8) {
+	var files []string // that may be linked to: each has a group of its own, as the model counts inodes
+	for _, it := range lower.items() {
+		if !isDir(it) {
+			files = append(files, it.Path)
+		}
+	}
+	for n := range 1 + r.IntN(8) {
 		path := ""
 		for range 1 + r.IntN(3) {
 			if path != "" && !isDir(entries[path]) {
@@ -207,22 +238,33 @@ func randomLayer(r *rand.Rand, mtime int64) []publish.Item {
 		if !isDir(entries[path]) || hasChildren(entries, path) {
 			continue
 		}
-		switch r.IntN(6) {
+		switch r.IntN(7) {
 		case 0:
 			entries[path] = dir(path, mtime)
 		case 1:
 			entries[path] = dir(path, mtime, layer.OpaqueTrusted, layer.OpaqueUser)
 		case 2:
 			entries[path] = whiteout(path)
+		case 3:
+			entries[path] = linked(file(path, mtime), 100) // with others of the layer
+		case 4:
+			if len(files) > 0 {
+				entries[path] = hardLink(path, files[r.IntN(len(files))])
+				break
+			}
+			fallthrough
 		default:
-			entries[path] = file(path, mtime)
+			entries[path] = linked(file(path, mtime), uint32(n+1))
 		}
 	}
-	var layer []publish.Item
-	for _, p := range slices.SortedFunc(maps.Keys(entries), publish.ComparePaths) {
-		layer = append(layer, entries[p])
-	}
-	return layer
+	return overlay(entries).items()
+}
+
+// hardLink is what stands for a hard link to a lower layer's file.
+func hardLink(path, target string) publish.Item {
+	it := symlink(path, target)
+	it.Entry.Xattrs = map[string][]byte{layer.LowerLink: []byte("y")}
+	return it
 }
 
 func isDir(it publish.Item) bool { return it.Entry.IsDir() }
@@ -243,13 +285,24 @@ func TestMergeIsOverlay(t *testing.T) {
 		var layers []iter.Seq2[publish.Item, error]
 		var text strings.Builder
 		for n := range 1 + r.IntN(5) {
-			layer := randomLayer(r, int64(n+1))
-			model.apply(layer)
+			layer := randomLayer(r, int64(n+1), model)
+			model.apply(n, layer)
 			layers = append(layers, stream(layer...))
 			fmt.Fprintf(&text, "layer %d: %s\n", n+1, describe(layer))
 		}
-		if got, want := show(t, layers...), model.show(); got != want {
-			t.Fatalf("seed %d\n%sgot\n%swant\n%s", seed, text.String(), got, want)
+		var got []publish.Item
+		err := mergeFollowing(layers, func(items iter.Seq2[publish.Item, error]) error {
+			got = nil
+			for it, err := range items {
+				if err != nil {
+					return err
+				}
+				got = append(got, it)
+			}
+			return nil
+		})
+		if got, want := inodes(got), inodes(model.items()); err != nil || got != want {
+			t.Fatalf("seed %d\n%s%v, got\n%swant\n%s", seed, text.String(), err, got, want)
 		}
 	}
 }
@@ -257,7 +310,7 @@ func TestMergeIsOverlay(t *testing.T) {
 func describe(layer []publish.Item) string {
 	var words []string
 	for _, it := range layer {
-		words = append(words, fmt.Sprintf("%s:%o:%d", it.Path, it.Entry.Mode, len(it.Entry.Xattrs)))
+		words = append(words, fmt.Sprintf("%s:%o:%d:%s", it.Path, it.Entry.Mode, len(it.Entry.Xattrs), it.Entry.Symlink))
 	}
 	return strings.Join(words, " ")
 }

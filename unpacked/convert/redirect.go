@@ -37,46 +37,21 @@ func findRedirect(stack []layerItem) *redirect {
 		if !dir.IsDir() || !isImplied(dir) || isOpaque(dir) || !link.IsSymlink() {
 			continue
 		}
-		from := stack[i].Path
-		to := link.Symlink
-		if !path.IsAbs(to) {
-			to = path.Join(path.Dir(from), to)
-		}
-		if to = path.Clean("/" + to); to == "/" {
-			to = ""
-		}
-		return &redirect{stack[i].layer, from, to}
+		return &redirect{stack[i].layer, stack[i].Path, leadsTo(stack[i-1].Item)}
 	}
 	return nil
 }
 
-// mergeFollowing writes the merge of the layers by way of replace, again for each link that a layer's path leads through.
-func mergeFollowing(layers []iter.Seq2[publish.Item, error], replace func(iter.Seq2[publish.Item, error]) error) error {
-	moving := make([]movingLayer, len(layers))
-	for i, l := range layers {
-		moving[i].items = l
+// leadsTo is where a symbolic link leads, if no other is on the way.
+func leadsTo(link publish.Item) string {
+	to := link.Entry.Symlink
+	if !path.IsAbs(to) {
+		to = path.Join(path.Dir(link.Path), to)
 	}
-	for range maxLinks {
-		var stop *redirect
-		err := replace(func(yield func(publish.Item, error) bool) {
-			for it, err := range Merge(layers...) {
-				if r, ok := err.(*redirect); ok {
-					stop = r
-				}
-				if !yield(it, err) {
-					return
-				}
-			}
-		})
-		if stop == nil {
-			return err
-		}
-		if err := moving[stop.layer].move(stop.from, stop.to); err != nil {
-			return err
-		}
-		layers[stop.layer] = moving[stop.layer].all
+	if to = path.Clean("/" + to); to == "/" {
+		return ""
 	}
-	return fmt.Errorf("a path of a layer leads through more than %d symbolic links", maxLinks)
+	return to
 }
 
 // movingLayer is a layer with parts that go elsewhere. What moves is held in memory.

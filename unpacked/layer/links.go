@@ -3,6 +3,12 @@ package layer
 import (
 	"fmt"
 	"iter"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/flatrun/flatrun/mount/catalog"
+	"github.com/flatrun/flatrun/unpacked/publish"
 )
 
 // hardLink is a name in the tar that stands for another one's file.
@@ -19,7 +25,7 @@ type place struct {
 
 // resolve makes a record of every hard link: its file's, as that was when the link was made. It answers the groups of the
 // files that are linked to; the links' records carry theirs. A link's file may be a link itself: each round resolves those
-// whose file is a record by now.
+// whose file is a record by now. What a layer links to without having it is a lower layer's, see lower.
 func (t *tarReader) resolve() (groups map[place]uint32, err error) {
 	groups = map[place]uint32{}
 	for open := t.links; len(open) > 0; {
@@ -33,7 +39,9 @@ func (t *tarReader) resolve() (groups map[place]uint32, err error) {
 			}
 		}
 		if len(r.made) == 0 {
-			return nil, fmt.Errorf("tar entry %q: a hard link to %q, which the archive does not have before it", open[0].path, open[0].target)
+			if err := t.lower(r, open); err != nil {
+				return nil, err
+			}
 		}
 		if err := t.sorter.run(r.made); err != nil {
 			return nil, err
@@ -115,6 +123,51 @@ func (r *round) left(open []hardLink) []hardLink {
 		}
 	}
 	return left
+}
+
+// lower makes records of the open links whose files are not the archive's own: symbolic links with the attribute LowerLink.
+// It is called when no other is left, and makes one at least: a link's file has an earlier place than itself.
+func (t *tarReader) lower(r *round, open []hardLink) error {
+	if !t.o.Whiteouts {
+		return fmt.Errorf("tar entry %q: a hard link to %q, which the archive does not have before it", open[0].path, open[0].target)
+	}
+	for _, l := range open {
+		if !r.later(l, 0) {
+			r.made = append(r.made, record{seq: l.seq, item: publish.Item{Path: l.path, Entry: catalog.Entry{
+				Mode: unix.S_IFLNK | 0o777, Symlink: l.target, MtimeNsec: -1, Xattrs: map[string][]byte{LowerLink: []byte("y")},
+			}}})
+			r.resolved[l.seq] = true
+		}
+	}
+	return t.refuseRemoved(open, r.resolved)
+}
+
+// refuseRemoved refuses links to what the layer itself removed before them.
+func (t *tarReader) refuseRemoved(open []hardLink, lower map[uint32]bool) error {
+	towards := map[string][]hardLink{} // by the files' paths and those of the directories above them
+	for _, l := range open {
+		if lower[l.seq] {
+			for p := l.target; ; p = p[:strings.LastIndexByte(p, '/')] {
+				if towards[p] = append(towards[p], l); p == "" {
+					break
+				}
+			}
+		}
+	}
+	for r, err := range t.sorter.all() {
+		if err != nil {
+			return err
+		}
+		if r.mark == entry && r.item.Entry.IsDir() {
+			continue
+		}
+		for _, l := range towards[r.item.Path] {
+			if r.seq < l.seq && !(r.mark == opaque && l.target == r.item.Path) {
+				return fmt.Errorf("tar entry %q: a hard link to %q, which the layer removes before it", l.path, l.target)
+			}
+		}
+	}
+	return nil
 }
 
 // grouped yields the records of each path together.

@@ -180,6 +180,12 @@ func (t *tarReader) link(p, target string) error {
 	if err != nil {
 		return fmt.Errorf("links to %q: %w", target, err)
 	}
+	if p == "" {
+		return errors.New("the root is not a directory")
+	}
+	if to == "" {
+		return errors.New("a hard link to the root")
+	}
 	if to == p {
 		return nil // GNU tar writes one for a file named twice on its command line
 	}
@@ -218,8 +224,8 @@ func (t *tarReader) attributes(h *tar.Header) catalog.Entry {
 	}
 	for k, v := range h.PAXRecords {
 		name, ok := strings.CutPrefix(k, xattrRecord)
-		if !ok || t.o.Whiteouts && strings.Contains(name, ".overlay.") {
-			continue // an overlay attribute in a layer's tar would play tricks on those who stack it
+		if !ok || t.o.Whiteouts && (strings.Contains(name, ".overlay.") || strings.HasPrefix(name, ownPrefix)) {
+			continue // such an attribute in a layer's tar would play tricks on those who stack or merge it
 		}
 		if len(name) > 255 || len(v) > 255 || len(e.Xattrs) == 255 {
 			t.warn("%s: attribute %s left out: a catalog holds 255 attributes of 255 bytes", h.Name, name)

@@ -166,9 +166,22 @@ func TestRead(t *testing.T) {
 		{"below a link", []line{{name: "a", typ: sym, target: "/etc"}, {name: "a/passwd", typ: reg}}, `error: "/a/passwd": lies below "/a", which is no directory`},
 		{"below a file, through a directory", []line{{name: "a", typ: reg}, {name: "a/b/c", typ: reg}}, `error: lies below "/a"`},
 		{"a hard link out", []line{{name: "a", typ: hard, target: "../x"}}, `error: "a": links to "../x": the path climbs out`},
-		{"a hard link to nothing", []line{{name: "a", typ: hard, target: "b"}}, `error: "/a": a hard link to "/b", which the archive does not have`},
-		{"a hard link to what comes later", []line{{name: "a", typ: hard, target: "b"}, {name: "b", typ: reg}}, `error: "/a": a hard link to "/b"`},
-		{"hard links in a circle", []line{{name: "a", typ: hard, target: "b"}, {name: "b", typ: hard, target: "a"}}, `error: "/a": a hard link to "/b"`},
+		{"a hard link to a lower layer's file", []line{{name: ".", typ: dir}, {name: "a", typ: hard, target: "./d//b"}}, " dir\n/a link /d/b user.flathub.lowerlink\n"},
+		{"a hard link to what comes later: to the lower layer's", []line{{name: ".", typ: dir}, {name: "a", typ: hard, target: "b"}, {name: "b", typ: reg}},
+			" dir\n/a link /b user.flathub.lowerlink\n/b file 0\n"},
+		{"a hard link to a hard link to a lower layer's", []line{{name: ".", typ: dir}, {name: "c", typ: hard, target: "a"}, {name: "b", typ: hard, target: "c"}},
+			" dir\n/b link /a group 1 user.flathub.lowerlink\n/c link /a group 1 user.flathub.lowerlink\n"},
+		{"hard links in a circle, in turn", []line{{name: ".", typ: dir}, {name: "a", typ: hard, target: "b"}, {name: "b", typ: hard, target: "a"}},
+			" dir\n/a link /b group 1 user.flathub.lowerlink\n/b link /b group 1 user.flathub.lowerlink\n"},
+		{"a hard link to what is removed later", []line{{name: ".", typ: dir}, {name: "a", typ: hard, target: "b"}, {name: ".wh.b", typ: reg}},
+			" dir\n/a link /b user.flathub.lowerlink\n/b char 0:0\n"},
+		{"a hard link to what was removed", []line{{name: ".wh.b", typ: reg}, {name: "a", typ: hard, target: "b"}}, `error: "/a": a hard link to "/b", which the layer removes before it`},
+		{"with its directory", []line{{name: ".wh.d", typ: reg}, {name: "a", typ: hard, target: "d/b"}}, `error: "/a": a hard link to "/d/b", which the layer removes before it`},
+		{"by an opaque directory", []line{{name: "d/.wh..wh..opq", typ: reg}, {name: "a", typ: hard, target: "d/e/b"}}, `error: "/a": a hard link to "/d/e/b", which the layer removes before it`},
+		{"by a file in the place of its directory", []line{{name: "d", typ: reg}, {name: "a", typ: hard, target: "d/b"}}, `error: "/a": a hard link to "/d/b", which the layer removes before it`},
+		{"a hard link to the root", []line{{name: "a", typ: hard, target: "./"}}, `error: "a": a hard link to the root`},
+		{"a hard link in the place of the root", []line{{name: "./", typ: hard, target: "a"}}, `error: "./": the root is not a directory`},
+		{"attributes that are not the image's to set", []line{{name: ".", typ: dir, pax: map[string]string{"SCHILY.xattr.user.flathub.implied": "y", "SCHILY.xattr.user.overlay.opaque": "y"}}}, " dir\n"},
 		{"a hard link to a directory", []line{{name: "d", typ: dir}, {name: "a", typ: hard, target: "d"}}, "error: a hard link to the directory"},
 		{"a whiteout of nothing", []line{{name: "d/.wh.", typ: reg}}, "error: a whiteout of nothing"},
 		{"the root is a file", []line{{name: ".", typ: reg}}, "error: the root is not a directory"},
@@ -203,6 +216,15 @@ func TestReadPlain(t *testing.T) {
 	defer rows.Close()
 	if got, want := describe(t, rows), " dir\n/d dir\n/d/.wh.x file 1\n"; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+// TestPlainLink reads an archive that is no layer: there is nothing below that a hard link could lead to.
+func TestPlainLink(t *testing.T) {
+	b := archive(t, line{name: "a", typ: tar.TypeLink, target: "b"})
+	_, err := Read(t.Context(), transaction(t), bytes.NewReader(b), Options{Scratch: t.TempDir()})
+	if want := `tar entry "/a": a hard link to "/b", which the archive does not have before it`; err == nil || err.Error() != want {
+		t.Errorf("error is %v, want %s", err, want)
 	}
 }
 

@@ -12,11 +12,16 @@ import (
 )
 
 // The attributes that a layer's directories carry for those who stack it: overlayfs's own for mounts by root and for
-// mounts in a user namespace, and ours on directories that the tar does not list, whose attributes are made up.
+// mounts in a user namespace, and ours on directories that the tar does not list, whose attributes are made up. A symbolic
+// link with LowerLink stands for a hard link to a file of a lower layer, which is another one in each image: it leads there
+// where layers are stacked, and a merge puts the file in its place.
 const (
 	OpaqueTrusted = "trusted.overlay.opaque"
 	OpaqueUser    = "user.overlay.opaque"
-	Implied       = "user.flathub.implied"
+	Implied       = ownPrefix + "implied"
+	LowerLink     = ownPrefix + "lowerlink"
+
+	ownPrefix = "user.flathub."
 )
 
 // Rows are the entries of a layer, sorted, with paths relative to its root.
