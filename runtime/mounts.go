@@ -23,6 +23,7 @@ func mounts(req Request, host Host) []specs.Mount {
 		cvmfs(req, "/cvmfs"),
 		accounts(req, host),
 		binds(req, req.Binds),
+		fuseMounts(req, host),
 		cwd(req, host),
 	)
 }

@@ -17,6 +17,7 @@ const (
 	typeFile    = "x-file"    // a file in memory with x-content
 	typePasswd  = "x-passwd"  // the image's password file with the line x-line
 	typeGroup   = "x-group"   // the image's group file with the lines x-line
+	typeFUSE    = "x-fuse"    // served by the program x-word (repeated: its arguments), see FUSE
 	typeOverlay = "x-overlay" // on /: x-layer, x-lower (repeated), and x-upper or x-memory with size
 )
 
@@ -38,6 +39,9 @@ const (
 	optLower    = "x-lower"    // =DIR; repeated
 	optUpper    = "x-upper"    // =DIR
 	optMemory   = "x-memory"
+	optWord     = "x-word"   // =TEXT; repeated
+	optHost     = "x-host"   // the program is the host's
+	optDaemon   = "x-daemon" // it goes into the background
 )
 
 // Annotations.
@@ -71,6 +75,8 @@ func vfsMount(m specs.Mount) (vfs.Mount, error) {
 		v.Kind, v.Mode, v.Content = vfs.File, 0o644, account("/etc/passwd", ident.Passwd, lines)
 	case typeGroup:
 		v.Kind, v.Mode, v.Content = vfs.File, 0o644, account("/etc/group", ident.Group, lines)
+	case typeFUSE:
+		v.Kind, v.Source = vfs.FS, "fuse"
 	default:
 		v.Kind, v.Source = vfs.FS, m.Type
 	}
@@ -132,6 +138,7 @@ func option(v *vfs.Mount, name, value, whole, kind string, lines *[]string) erro
 		v.Origin = value
 	case optContent:
 		v.Content = func(int) ([]byte, error) { return []byte(value), nil }
+	case optWord, optHost, optDaemon: // read by drivers
 	case optLine:
 		*lines = append(*lines, value)
 	default:

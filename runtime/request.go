@@ -13,6 +13,7 @@ type Request struct {
 
 	Binds   []Bind   // in order, after the default mounts
 	Sites   []Bind   // the site's binds, before home, /tmp and Binds; left out with NoMount "bind-paths" or their target
+	FUSE    []FUSE   // after Binds
 	Files   []File   // files that are made, e.g. /etc/resolv.conf in place of the host's
 	Scratch []string // targets that become empty writable directories
 	Workdir string   // host directory below which Scratch and, with Contain, /tmp, /var/tmp and home lie; "" = memory

@@ -20,6 +20,7 @@ type Extras struct {
 	// Built is called when the process has moved into its root, with the rights that it has there. Descriptors that
 	// were opened before still lead outside.
 	Built func() error
+	Env   []string     // of programs of the host that the container needs (FUSE)
 	Log   *slog.Logger // warnings, and at level Info what was left out; nil = nothing is told
 }
 
@@ -41,7 +42,8 @@ func Start(spec *specs.Spec, x Extras) error {
 	if err != nil {
 		return err
 	}
-	if err := build(spec, x.Log); err != nil {
+	fuse := &drivers{}
+	if err := build(spec, fuse, x); err != nil {
 		return err
 	}
 	if spec.Hostname != "" {
@@ -53,6 +55,9 @@ func Start(spec *specs.Spec, x Extras) error {
 		if err := x.Built(); err != nil {
 			return err
 		}
+	}
+	if err := fuse.start(false, spec.Process.Env); err != nil {
+		return err
 	}
 	if len(spec.Process.Args) == 0 {
 		return nil
@@ -92,17 +97,25 @@ func become(spec *specs.Spec, rights *capabilities.Caps, log *slog.Logger) error
 }
 
 // build makes the root file system and moves into it.
-func build(spec *specs.Spec, log *slog.Logger) error {
+func build(spec *specs.Spec, fuse *drivers, x Extras) error {
 	root, mounts, err := rootOf(spec)
 	if err != nil {
 		return err
 	}
-	root.Log = log
+	root.Log = x.Log
 	list := make([]vfs.Mount, len(mounts))
 	for i, m := range mounts {
 		if list[i], err = vfsMount(m); err != nil {
 			return err
 		}
+		if m.Type == typeFUSE {
+			if err := fuse.add(m, &list[i]); err != nil {
+				return err
+			}
+		}
+	}
+	if err := fuse.start(true, x.Env); err != nil {
+		return err
 	}
 	tree, err := vfs.Build(root, list)
 	if err == nil {

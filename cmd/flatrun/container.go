@@ -127,7 +127,7 @@ func (c *container) run() error {
 	if err := c.state.DieWithParent(); err != nil {
 		return fatal("end with the process that waits outside: %w", err)
 	}
-	return runtime.Start(spec, runtime.Extras{Log: c.slog()})
+	return runtime.Start(spec, runtime.Extras{Env: c.environ, Log: c.slog()})
 }
 
 // check looks at the command line as a whole before anything is touched.

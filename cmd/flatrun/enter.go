@@ -22,6 +22,7 @@ func (c *container) enter() error {
 			plan.New |= n.ns
 		}
 	}
+	plan.Grace = len(o.FUSEMount) > 0
 	if o.Fakeroot {
 		plan.UIDs, plan.GIDs = c.subordinateIDs()
 	}

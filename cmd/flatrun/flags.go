@@ -7,6 +7,7 @@ type options struct {
 	Help bool
 
 	Bind, Mount      texts
+	FUSEMount        texts
 	Home             string
 	HomeGiven        bool // --home was given, rather than the account's directory
 	NoHome           bool
@@ -108,6 +109,7 @@ func mountFlags(o *options) []flag {
 	return []flag{
 		{name: "bind", short: "B", value: &o.Bind, twins: []string{"BIND", "BINDPATH"}, appends: true, arg: "spec", help: "a user-bind path specification src[:dest[:opts]]; dest defaults to src, opts may be ro or rw; several by commas"},
 		{name: "mount", value: &o.Mount, twins: []string{"MOUNT"}, appends: true, arg: "spec", help: "a mount specification, e.g. 'type=bind,src=/opt,dst=/hostopt,ro'"},
+		{name: "fusemount", value: &o.FUSEMount, twins: []string{"FUSESPEC"}, arg: "spec", help: "a file system that a program serves, as 'container:PROGRAM [ARG...] MOUNTPOINT', or host: for a program of the host; with container-daemon: or host-daemon: it goes into the background by itself; implies --pid"},
 		{name: "home", short: "H", value: &o.Home, twins: []string{"HOME"}, arg: "spec", help: "the home directory: src, or src:dest to place it elsewhere in the container"},
 		{name: "no-home", value: &o.NoHome, twins: []string{"NO_HOME"}, help: "do not mount the home directory unless the current directory is in it"},
 		{name: "no-mount", value: &o.NoMount, twins: []string{"NO_MOUNT"}, arg: "list", help: "leave out default mounts: proc, sys, dev, devpts, home, tmp, hostfs, cwd, bind-paths, or the path of one bind of the site's"},
@@ -201,7 +203,6 @@ func foreignFlags(o *options) []flag {
 		sif    = "image files are not supported; run a directory, or an image of a CVMFS repository"
 		crypt  = "encrypted images are not supported; run a directory, or an image of a CVMFS repository"
 		login  = "no registry is asked at start; publish the image with flathub and run it from its repository"
-		fuse   = "FUSE commands are not started for containers; mount on the host and use --bind"
 		dmtcp  = "checkpoints are not supported; use the batch system's checkpointing"
 		vmonly = "virtual machines are not supported"
 	)
@@ -226,7 +227,6 @@ func foreignFlags(o *options) []flag {
 		{name: "no-oci", value: &o.Ignored, twins: []string{"NO_OCI"}, hidden: true},
 		{name: "no-setgroups", value: &o.Ignored, twins: []string{"NO_SETGROUPS"}, hidden: true},
 		{name: "no-tmp-sandbox", value: &o.Ignored, twins: []string{"NO_TMP_SANDBOX"}, hidden: true},
-		{name: "fusemount", value: &o.RefusedList, twins: []string{"FUSESPEC"}, hidden: true, refuse: fuse},
 		{name: "dmtcp-launch", value: &o.RefusedText, twins: []string{"DMTCP_LAUNCH"}, hidden: true, refuse: dmtcp},
 		{name: "dmtcp-restart", value: &o.RefusedText, twins: []string{"DMTCP_RESTART"}, hidden: true, refuse: dmtcp},
 		{name: "boot", value: &o.Refused, twins: []string{"BOOT"}, hidden: true, refuse: "booting an init system needs root; use run or instance start"},

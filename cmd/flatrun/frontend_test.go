@@ -116,8 +116,10 @@ func newRig(t *testing.T) *rig {
 	r.images["gpu"] = makeDriver(t)
 	serveRepository(t, r)
 	t.Cleanup(r.stopAll)
-	if _, err := exec.LookPath("perl"); err != nil {
-		r.missing["perl"] = err.Error()
+	for _, tool := range []string{"perl", "squashfuse"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			r.missing[tool] = err.Error()
+		}
 	}
 	if _, _, err := enter.SubIDs(); err != nil {
 		r.missing["subids"] = err.Error()

@@ -214,7 +214,7 @@ func (c *container) startBackground(spec *specs.Spec) error {
 		_, err := io.WriteString(b.status, statusStarted)
 		return err
 	}
-	return runtime.Start(spec, runtime.Extras{Log: c.slog(), Built: built})
+	return runtime.Start(spec, runtime.Extras{Env: c.environ, Log: c.slog(), Built: built})
 }
 
 // rightsOf is the part of a specification that processes need which enter the

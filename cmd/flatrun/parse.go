@@ -51,6 +51,9 @@ func (o *options) imply() {
 	if o.NoPID {
 		o.PID = false
 	}
+	if len(o.FUSEMount) > 0 {
+		o.PID, o.NoInit = true, false // the programs end with the namespace, and its init waits for them
+	}
 	if o.Hostname != "" {
 		o.UTS = true
 	}

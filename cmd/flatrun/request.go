@@ -33,7 +33,7 @@ func (c *container) request() (*runtime.Request, error) {
 		mask := uint32(0o022)
 		r.Umask = &mask
 	}
-	for _, step := range []func(*runtime.Request) error{c.placeSite, c.placeHome, c.placeWorkdir, c.placeOverlays, c.placeSecurity, c.placeNames, c.addDrivers, c.addLibraries, c.addDevices} {
+	for _, step := range []func(*runtime.Request) error{c.placeSite, c.placeHome, c.placeWorkdir, c.placeOverlays, c.placeFUSE, c.placeSecurity, c.placeNames, c.addDrivers, c.addLibraries, c.addDevices} {
 		if err := step(r); err != nil {
 			return nil, err
 		}

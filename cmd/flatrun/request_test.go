@@ -129,7 +129,6 @@ func TestRequestRefused(t *testing.T) {
 		"--runscript-timeout never":      "give a time such as 30s",
 		"--env-file nothing":             `could not read "nothing" environment file`,
 		"--runscript-timeout -1s":        "give a time such as 30s",
-		"--fusemount container:x\\ /y":   "--fusemount",
 		"--docker-login --passphrase":    "--docker-login",
 		"--passphrase --pem-path /x.pem": "--passphrase",
 	} {

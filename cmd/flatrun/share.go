@@ -176,5 +176,5 @@ func (c *container) startShared(spec *specs.Spec) error {
 		}
 		return nil
 	}
-	return runtime.Start(spec, runtime.Extras{Log: c.slog(), Built: built})
+	return runtime.Start(spec, runtime.Extras{Env: c.environ, Log: c.slog(), Built: built})
 }

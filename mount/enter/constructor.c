@@ -44,6 +44,8 @@ static void parse_plan(char *text, struct plan *p)
 			p->init = 1;
 		else if (!strcmp(word, "linger"))
 			p->linger = 1;
+		else if (!strcmp(word, "grace"))
+			p->grace = 1;
 		else if (!strcmp(word, "detach"))
 			p->detach = 1, p->keep = atoi(value);
 		else if (!strcmp(word, "fakeroot"))
@@ -111,7 +113,7 @@ static void carry_out(const struct plan *p, struct arguments *a)
 	} else {
 		failed = enter_own(p);
 	}
-	if (!failed && (enter_state.made & CLONE_NEWPID) && (p->detach ? enter_fork_detached(p->keep) : enter_fork(p)))
+	if (!failed && (enter_state.made & CLONE_NEWPID) && (p->detach ? enter_fork_detached(p) : enter_fork(p)))
 		enter_fail("fork");
 }
 

@@ -73,6 +73,9 @@ type Plan struct {
 	Init bool
 	// Linger, with Init, keeps the init for as long as anybody is in the PID namespace, for others enter it (Process).
 	Linger bool
+	// Grace, with Init or Detach, ends all processes of the PID namespace by SIGTERM, and waits ten seconds for that, where
+	// they would be killed otherwise. Not with Linger.
+	Grace bool
 	// Detach leaves the program on its own as process 2, with an init that passes signals on to its process group and
 	// ends with it, unless it ends with status 0. The process that was started ends at once, with status 0. Descriptor
 	// Keep stays open in the init, and no other. Only with PID among New.

@@ -51,6 +51,7 @@ struct plan {
 	int join, init, fakeroot, here;
 	int detach, keep;          /* leave an init behind that keeps this descriptor */
 	int linger;                /* the init stays for others that enter its namespace */
+	int grace;                 /* the others are told to end before the init does */
 	unsigned flags;            /* CLONE_NEW* besides user and mount */
 	pid_t process;
 	const char *uids, *gids;   /* arguments for newuidmap, newgidmap; NULL = one-entry maps */
@@ -65,8 +66,9 @@ int enter_keep_capabilities(int keep);
 int enter_fork(const struct plan *p);
 
 /* instance.c: those who stay without a parent. */
-int enter_fork_detached(int keep);
+int enter_fork_detached(const struct plan *p);
 void enter_linger(void);
+void enter_end_others(void);
 
 /* Remembers the first failure and returns -1. */
 int enter_fail(const char *step);

@@ -17,8 +17,15 @@
 
 #include "enter.h"
 
+static void leave(int status, int grace)
+{
+	if (grace)
+		enter_end_others();
+	_exit(status);
+}
+
 /* told is the signal to end that was passed on, 0 if none was: a program that ends well after it has left nothing on purpose. */
-static void reap_all(pid_t program, int told)
+static void reap_all(pid_t program, int told, int grace)
 {
 	int status;
 	pid_t pid;
@@ -27,16 +34,16 @@ static void reap_all(pid_t program, int told)
 		if (pid != program)
 			continue;
 		if (WIFSIGNALED(status))
-			_exit(128 + WTERMSIG(status));
+			leave(128 + WTERMSIG(status), grace);
 		if (WEXITSTATUS(status))
-			_exit(WEXITSTATUS(status));
+			leave(WEXITSTATUS(status), grace);
 	}
 	if (told && kill(-program, 0) && errno == ESRCH)
-		_exit(128 + told);
+		leave(128 + told, grace);
 }
 
 /* The lock on the instance's state, held by descriptor keep, lives exactly as long as this process. */
-static void serve(pid_t program, int keep, const sigset_t *all)
+static void serve(pid_t program, int keep, int grace, const sigset_t *all)
 {
 	prctl(PR_SET_NAME, "flatrun-init");
 	if (chdir("/")) { /* else it would keep the caller's directory busy */ }
@@ -48,13 +55,13 @@ static void serve(pid_t program, int keep, const sigset_t *all)
 		if (sig == SIGINT || sig == SIGTERM || sig == SIGQUIT || sig == SIGHUP)
 			told = sig;
 		if (sig == SIGCHLD)
-			reap_all(program, told);
+			reap_all(program, told, grace);
 		else if (sig > 0 && kill(-program, sig) && errno == ESRCH)
-			_exit(128 + sig); /* nobody is left to be told */
+			leave(128 + sig, grace); /* nobody is left to be told */
 	}
 }
 
-int enter_fork_detached(int keep)
+int enter_fork_detached(const struct plan *p)
 {
 	sigset_t all, before;
 	struct sigaction dfl = { .sa_handler = SIG_DFL }, chld;
@@ -68,7 +75,7 @@ int enter_fork_detached(int keep)
 	pid_t program = init < 0 ? -1 : fork();
 	if (program > 0) {
 		setpgid(program, program);
-		serve(program, keep, &all);
+		serve(program, p->keep, p->grace, &all);
 	}
 	int error = errno;
 	if (program == 0)
@@ -77,6 +84,27 @@ int enter_fork_detached(int keep)
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	errno = error;
 	return program < 0 ? -1 : 0;
+}
+
+/*
+ * Process 1 gives all others of its namespace ten seconds to end: who serves a file system has to write what it holds.
+ * Some may be children of a process outside, which reaps them.
+ */
+void enter_end_others(void)
+{
+	struct timespec tenth = { .tv_nsec = 100 * 1000 * 1000 };
+	sigset_t chld;
+
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	kill(-1, SIGTERM);
+	for (int i = 0; i < 100; i++) {
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			;
+		if (kill(-1, 0))
+			return;
+		sigtimedwait(&chld, NULL, &tenth);
+	}
 }
 
 /* Process 1 of a PID namespace that several containers share: it stays for the last of them, whoever that is. */

@@ -43,17 +43,25 @@ static void end_like(int status)
 	_exit(WEXITSTATUS(status));
 }
 
+/* Ends the namespace with its process 1, and reaps what that waits for. */
+static void end_namespace(pid_t init, int grace)
+{
+	pid_t pid;
+
+	kill(init, grace ? SIGTERM : SIGKILL);
+	while ((pid = waitpid(grace ? -1 : init, NULL, 0)) != init && (pid > 0 || errno == EINTR))
+		;
+}
+
 /* Deals with what the children did; the program's end is ours. */
-static void reap(pid_t child, pid_t init)
+static void reap(pid_t child, pid_t init, int grace)
 {
 	int status;
 
 	while (waitpid(child, &status, WNOHANG | WUNTRACED) == child) {
 		if (!WIFSTOPPED(status)) {
-			if (init > 0) {
-				kill(init, SIGKILL); /* and with it every process of the namespace */
-				waitpid(init, NULL, 0);
-			}
+			if (init > 0)
+				end_namespace(init, grace);
 			end_like(status);
 		}
 		/* The caller's shell must see a stop. It continues us, and SIGCONT is passed on. */
@@ -61,34 +69,41 @@ static void reap(pid_t child, pid_t init)
 	}
 }
 
-static void watch(pid_t child, pid_t init, const sigset_t *set)
+static void watch(pid_t child, pid_t init, int grace, const sigset_t *set)
 {
 	siginfo_t info;
 
 	syscall(SYS_close_range, 3U, ~0U, 0U); /* a pipe must end when the program closes it */
-	reap(child, init);
+	reap(child, init, grace);
 	for (;;) {
 		int sig = sigwaitinfo(set, &info);
 		if (sig == SIGCHLD)
-			reap(child, init);
+			reap(child, init, grace);
 		else if (sig > 0 && info.si_code != SI_KERNEL)
 			kill(child, sig); /* SI_KERNEL: from the terminal, which sent it to the child as well */
 	}
 }
 
 /* Process 1: inherits orphans and reaps them. The kernel ignores every signal for it that has no handler. */
-static void run_init(void)
+static void run_init(int grace)
 {
+	siginfo_t info;
+
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_NAME, "flatrun-init");
 	syscall(SYS_close_range, 0U, ~0U, 0U);
 	sigset_t chld;
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);
+	if (grace)
+		sigaddset(&chld, SIGTERM);
 	for (;;) {
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			;
-		sigwaitinfo(&chld, NULL);
+		if (sigwaitinfo(&chld, &info) == SIGTERM && info.si_pid == 0) { /* from outside: the parent */
+			enter_end_others();
+			_exit(0);
+		}
 	}
 }
 
@@ -104,11 +119,11 @@ int enter_fork(const struct plan *p)
 	if (p->init && (init = fork()) == 0) {
 		if (p->linger)
 			enter_linger();
-		run_init();
+		run_init(p->grace);
 	}
 	pid_t child = init < 0 ? -1 : fork();
 	if (child > 0)
-		watch(child, p->linger ? 0 : init, &set);
+		watch(child, p->linger ? 0 : init, p->grace, &set);
 	int error = errno;
 	/* Where no init ends the namespace with its parent, the program must end itself. The setting is the main thread's. */
 	if (child == 0 && (!init || p->linger))

@@ -33,6 +33,9 @@ func (p Plan) encode() string {
 	if p.Linger {
 		word("linger")
 	}
+	if p.Grace {
+		word("grace")
+	}
 	if p.Detach {
 		word("detach=%d", p.Keep)
 	}
@@ -78,6 +81,8 @@ func decodePlan(text string) Plan {
 			p.Init = true
 		case "linger":
 			p.Linger = true
+		case "grace":
+			p.Grace = true
 		case "detach":
 			p.Detach = true
 			p.Keep, _ = strconv.Atoi(value)

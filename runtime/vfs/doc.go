@@ -41,6 +41,7 @@ type Mount struct {
 	Mode      uint32                          // Memory, File, Make: permission bits
 	Content   func(image int) ([]byte, error) // File: gets a descriptor of the image's root
 	Data      []string                        // FS: key or key=value; Memory: size=BYTES makes it a file system of its own
+	Made      int                             // FS: descriptor of the instance, if there is one already (MakeNow)
 	Fallback  string                          // FS: host path bound instead if the kernel refuses a new instance
 
 	Optional bool   // left out silently if the source does not exist

@@ -148,6 +148,9 @@ func (t *Tree) realize(m *Mount) (int, error) {
 	case File:
 		return t.file(m)
 	case FS:
+		if m.Made > 0 {
+			return m.Made, nil
+		}
 		fd, err := newFS(m.Source, m.attributes(), m.Data)
 		if err == nil || m.Fallback == "" {
 			return fd, err

@@ -64,6 +64,12 @@ func restrict(tree int, set uint64) error {
 	return unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: set})
 }
 
+// MakeNow makes the instance of a file system that is to be mounted, before anything else is.
+func (m *Mount) MakeNow() (err error) {
+	m.Made, err = newFS(m.Source, m.attributes(), m.Data)
+	return err
+}
+
 // newFS makes a new instance of a file system as a detached mount.
 func newFS(kind string, attributes uint64, data []string) (int, error) {
 	ctx, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)

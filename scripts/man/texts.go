@@ -72,6 +72,7 @@ var texts = map[string]string{
 	"runtime.allow_ipc_ns":          "Users may have IPC namespaces.",
 	"runtime.allow_uts_ns":          "Users may have UTS namespaces.",
 	"runtime.allow_net_ns":          "Users may have network namespaces.",
+	"runtime.enable_fusemount":      "Users may use --fusemount.",
 	"runtime.enable_overlay":        "Users may use --overlay and --writable-tmpfs.",
 	"runtime.writable_tmpfs_size":   "How much --writable-tmpfs and directories made in memory may hold.",
 	"runtime.allow_container_dir":   "Plain directories may be run, and not only what is in a repository.",

@@ -40,6 +40,8 @@ type Runtime struct {
 	AllowNetNS bool `json:"allow_net_ns"`
 
 	EnableOverlay bool `json:"enable_overlay"`
+	// EnableFusemount lets users mount file systems that programs serve (--fusemount).
+	EnableFusemount bool `json:"enable_fusemount"`
 	// WritableTmpfsSize bounds what --writable-tmpfs may hold.
 	WritableTmpfsSize Size `json:"writable_tmpfs_size"`
 
@@ -77,7 +79,7 @@ func Default() Runtime {
 		MountHome: true, MountTmp: true, MountCVMFS: true,
 		ConfigPasswd: true, ConfigGroup: true, ConfigResolvConf: true,
 		AllowPIDNS: true, AllowIPCNS: true, AllowUTSNS: true, AllowNetNS: true,
-		EnableOverlay: true, WritableTmpfsSize: 64 << 20,
+		EnableOverlay: true, EnableFusemount: true, WritableTmpfsSize: 64 << 20,
 		AllowContainerDir: true,
 	}
 }
