@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,9 +36,8 @@ type CacheConfig struct {
 // before they are renamed. The time of last use is the file's atime, the time of arrival its mtime; a file without write
 // permission is pinned.
 type Cache struct {
-	cfg   CacheConfig
-	log   *slog.Logger
-	whole sync.Once // for complete
+	cfg CacheConfig
+	log *slog.Logger
 }
 
 const (
@@ -83,7 +81,7 @@ func OpenCache(cfg CacheConfig) (*Cache, error) {
 func (c *Cache) Dir() string { return c.cfg.Dir }
 
 // makeDirs makes the directories of the layout. Those for the hashes, which take longer to make than a first start has, come
-// when they are needed, or with complete; where others share the cache, now.
+// when they are needed; where others share the cache, now.
 func (c *Cache) makeDirs() error {
 	_, err := os.Stat(filepath.Join(c.cfg.Dir, txnDir))
 	isNew := errors.Is(err, fs.ErrNotExist)
@@ -116,18 +114,6 @@ func (c *Cache) makeHashDirs() error {
 }
 
 const lastDir = "ff"
-
-// complete makes the directories for all hashes, once, when nobody waits for it.
-func (c *Cache) complete() {
-	if c.cfg.ReadOnly {
-		return
-	}
-	c.whole.Do(func() {
-		if err := c.makeHashDirs(); err != nil {
-			c.log.Debug("cache has not all directories yet", "err", err)
-		}
-	})
-}
 
 // makeDirOf makes the directory for the objects of a hash.
 func (c *Cache) makeDirOf(h Hash) error {

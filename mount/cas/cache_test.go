@@ -89,15 +89,6 @@ func TestDirectoriesCome(t *testing.T) {
 	if !has("ff") || !has("00") || !has("fe") {
 		t.Error("ff came without the others")
 	}
-	d := newDepot(t)
-	o := d.put(t, text(10, 1), SHA1, Zlib)
-	c = openCache(t, CacheConfig{Dir: filepath.Join(t.TempDir(), "cache")})
-	r := newRemote(t, &Remote{Cache: c, Main: d})
-	wantContent(t, r, o, text(10, 1))
-	r.running.Wait()
-	if !has("00") || !has("ff") {
-		t.Error("a fetch did not make them all")
-	}
 	c = openCache(t, CacheConfig{Dir: filepath.Join(t.TempDir(), "cache"), Shared: true})
 	if !has("00") || !has("ff") {
 		t.Error("a shared cache is not complete")

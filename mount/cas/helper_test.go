@@ -96,7 +96,9 @@ func text(n int, seed byte) []byte {
 func newCache(t testing.TB, limit int64) *Cache {
 	t.Helper()
 	c := openCache(t, CacheConfig{Dir: filepath.Join(t.TempDir(), "cache"), Limit: limit})
-	c.complete()
+	if err := c.makeHashDirs(); err != nil {
+		t.Fatal(err)
+	}
 	return c
 }
 

@@ -48,10 +48,7 @@ func (c *Cache) keep(o Object, write func(*draft) error) error {
 }
 
 // Enforce brings the cache within its limit, as fetching does by itself.
-func (c *Cache) Enforce(ctx context.Context) {
-	c.complete()
-	c.enforce(ctx)
-}
+func (c *Cache) Enforce(ctx context.Context) { c.enforce(ctx) }
 
 // Has reports whether the cache holds the object.
 func (c *Cache) Has(o Object) bool { return c.has(o) }

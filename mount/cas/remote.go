@@ -161,9 +161,6 @@ func (s *Remote) fly(ctx context.Context, key flightKey, fl *flight, o Object) {
 	s.mu.Unlock()
 	close(fl.done)
 	ctx = context.WithoutCancel(ctx)
-	if s.Cache != nil && err == nil {
-		s.Cache.complete()
-	}
 	switch {
 	case s.Cache == nil || err != nil:
 	case full:
