@@ -159,6 +159,9 @@ func (c *container) find() error {
 	session := c.state.Session
 	if session != nil {
 		session.Follow = c.options.Follow
+		if c.action == "exec" && len(c.args) > 0 {
+			session.Program = c.args[0]
+		}
 	}
 	err := c.mountBinds()
 	if err != nil {

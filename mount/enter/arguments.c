@@ -163,6 +163,7 @@ int enter_read_arguments(struct arguments *a)
 		a->container |= !strcmp(a->word[i], verbs[v]);
 	if (!a->container)
 		return 0;
+	int exec = !strcmp(a->word[i], "exec");
 	for (i++; i < a->count && a->word[i][0] == '-' && a->word[i][1];) {
 		if (!strcmp(a->word[i], "--")) {
 			i++;
@@ -175,6 +176,8 @@ int enter_read_arguments(struct arguments *a)
 	}
 	if (i < a->count)
 		a->image = a->word[i];
+	if (exec && i + 1 < a->count)
+		a->program = a->word[i + 1];
 	for (char **e = environ; *e && !a->plan; e++)
 		a->plan = variable_needs_plan(*e);
 	return 0;

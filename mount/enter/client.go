@@ -23,7 +23,8 @@ type Request struct {
 	Name  string `json:"name,omitempty"`  // the image or the repository
 	Force bool   `json:"force,omitempty"` // quit: although it is in use
 
-	Follow bool `json:"follow,omitempty"` // resolve, mount: where new revisions will show, see Session.Follow
+	Follow  bool   `json:"follow,omitempty"`  // resolve, mount: where new revisions will show, see Session.Follow
+	Program string `json:"program,omitempty"` // resolve: what will be run in the image, to be fetched ahead; "" if it is not known
 }
 
 // Reply is the answer to a Request: an error in one line, or the part that the operation fills.
@@ -180,7 +181,7 @@ func (s *Session) resolve(image string) (Resolved, error) {
 			return s.place(reply, err)
 		}
 	}
-	return s.place(s.call(Request{Op: "resolve", Name: image, Follow: s.Follow}))
+	return s.place(s.call(Request{Op: "resolve", Name: image, Follow: s.Follow, Program: s.Program}))
 }
 
 // absolute makes the path of a file absolute: the session has another working directory. Names stay as they are.

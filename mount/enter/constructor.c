@@ -129,6 +129,7 @@ __attribute__((constructor)) static void enter(void)
 	if (enter_read_arguments(&a))
 		return;
 	enter_state.image = a.image;
+	enter_state.program = a.program;
 	if (!given && (!a.container || !a.image))
 		return;
 	if (enter_session_dir(a.config, enter_state.dir, sizeof enter_state.dir))

@@ -165,6 +165,8 @@ type Session struct {
 	// Follow, set before the first question, asks for places where new revisions show as they come. Otherwise the answers
 	// are all of one revision of each repository, which stays as long as the connection or a mount of it does.
 	Follow bool
+	// Program, set before Resolve, is what is going to be run in the image: the session begins to fetch it. "" if it is not known.
+	Program string
 
 	revisions []Revision // of the last answer
 	told      bool       // there was one

@@ -14,6 +14,7 @@ struct enter_state {
 	int conn;            /* connection to the session, or -1 */
 	int asked;           /* the session was asked for image; the answer is not read yet */
 	const char *image;   /* IMAGE, if the constructor knows it */
+	const char *program; /* what exec is to run there, NULL if it is not known */
 	unsigned made;       /* CLONE_NEW* made besides user and mount */
 	uid_t uid;           /* of the caller, outside */
 	gid_t gid;
@@ -31,6 +32,7 @@ struct arguments {
 	int container;       /* the verb runs a container */
 	const char *config;  /* value of --config or of FLATRUN_CONFIG, else NULL */
 	const char *image;   /* IMAGE, NULL if not found */
+	const char *program; /* the word behind it, of exec; NULL for none */
 	int plan;            /* a flag or variable asks for what only Go can decide */
 	int unknown;         /* a flag that the table lacks: IMAGE may be a flag's value */
 };

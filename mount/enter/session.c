@@ -180,22 +180,30 @@ int enter_session_dial(const char *dir)
 	return fd;
 }
 
+/* Whether a word can stand in a JSON string as it is, in n bytes. */
+static int is_plain(const char *word, size_t n)
+{
+	if (!word || strlen(word) >= n)
+		return 0;
+	for (const char *c = word; *c; c++)
+		if (*c < ' ' || *c >= 0x7f || *c == '"' || *c == '\\')
+			return 0;
+	return 1;
+}
+
 /*
  * Asks to join, and in the same breath for the image, if its name needs no quoting: the session looks it up while Go
- * starts, and is woken once instead of twice.
+ * starts, and is woken once instead of twice. It is told of the program too, which it may fetch ahead.
  */
 static int ask(int conn, const char *image)
 {
-	char request[4096];
-	int plain = image != NULL, n;
+	char request[8192];
+	int n = snprintf(request, sizeof request, "{\"op\":\"join\"}\n");
 
-	for (const char *c = image; plain && *c; c++)
-		plain = *c >= ' ' && *c < 0x7f && *c != '"' && *c != '\\';
-	if (plain && strlen(image) < sizeof request - 64) {
-		n = snprintf(request, sizeof request, "{\"op\":\"join\"}\n{\"op\":\"resolve\",\"name\":\"%s\"}\n", image);
+	if (is_plain(image, 4000)) {
+		const char *program = is_plain(enter_state.program, 4000) ? enter_state.program : "";
+		n += snprintf(request + n, sizeof request - n, "{\"op\":\"resolve\",\"name\":\"%s\",\"program\":\"%s\"}\n", image, program);
 		enter_state.asked = 1;
-	} else {
-		n = snprintf(request, sizeof request, "{\"op\":\"join\"}\n");
 	}
 	return send(conn, request, n, MSG_NOSIGNAL) == n ? 0 : -1;
 }

@@ -28,7 +28,7 @@ func (p *Prefetcher) program(name string, o cas.Object) {
 	}
 	g.asked[name] = true
 	// The read that told us of it fetches it too: this joins.
-	p.add(job{o, func(f *os.File) { p.needs(root, name, f, 0) }})
+	p.add(job{object: o, then: func(f *os.File) { p.needs(root, name, f, 0) }})
 }
 
 // Start tells that a program of the image with its root at that path of the repository is about to be run. Its name is a path
@@ -53,23 +53,6 @@ var common = []string{
 	"/usr/lib/x86_64-linux-gnu/gconv/gconv-modules.cache", "/usr/lib64/gconv/gconv-modules.cache",
 }
 
-// python fetches the modules that every Python reads before its first line: name is the interpreter's path in the image.
-func (p *Prefetcher) python(root, name string) {
-	version := path.Base(name)
-	if !strings.HasPrefix(version, "python3.") || p.cfg.NoSiblings {
-		return
-	}
-	library := root + path.Join(path.Dir(name), "../lib", version)
-	// Of its hundred encodings, a Python reads these.
-	for _, f := range p.files(library+"/encodings/"+cacheDir, ".pyc", maxModule) {
-		switch module, _, _ := strings.Cut(path.Base(f.path), "."); module {
-		case "__init__", "aliases", "utf_8", "ascii", "latin_1":
-			p.Fetch(f.objects...)
-		}
-	}
-	p.fetchSmallest(p.files(library+"/"+cacheDir, ".pyc", maxModule), maxDirectory)
-}
-
 const (
 	maxDepth  = 8  // of libraries that need libraries
 	maxNeeded = 64 // libraries of one program
@@ -78,8 +61,14 @@ const (
 
 // needs fetches what the program or library in f, which is at name, needs.
 func (p *Prefetcher) needs(root, name string, f io.ReaderAt, depth int) {
+	if depth > maxDepth {
+		return
+	}
 	n, err := needed(f)
-	if err != nil || depth > maxDepth {
+	if errors.Is(err, errNotELF) {
+		p.script(root, f, depth)
+	}
+	if err != nil {
 		return // most files are none
 	}
 	if n.interpreter != "" {
@@ -106,7 +95,7 @@ func (p *Prefetcher) need(root, name string, depth int) bool {
 	again := p.seen[key{o.Hash, o.Compression}]
 	p.mu.Unlock()
 	if !again {
-		p.add(job{o, func(f *os.File) { p.needs(root, where, f, depth+1) }})
+		p.add(job{object: o, then: func(f *os.File) { p.needs(root, where, f, depth+1) }})
 	}
 	return true
 }

@@ -56,13 +56,16 @@ type Prefetcher struct {
 
 	mu      sync.Mutex
 	queue   []job
+	later   []cas.Object // fetched when there is nothing else to do
 	seen    map[key]bool // objects queued or fetched before
-	running int
-	demand  int // reads that wait
+	running int          // fetches
+	idling  int          // those of them that are of later
+	demand  int          // reads that wait
 	fetched Stats
 	records map[*Recording]bool
 	started map[string]bool // roots of images
 	known   []string        // roots of those whose profile was replayed: nothing is guessed there
+	pythons map[string]bool // interpreters whose modules were fetched
 	idle    *sync.Cond      // signalled when running falls to 0
 
 	guesses guesses
@@ -85,6 +88,7 @@ type key struct {
 type job struct {
 	object cas.Object
 	then   func(*os.File)
+	idle   bool // of later
 }
 
 // New starts a prefetcher; it does nothing until it is told of reads or of a profile.
@@ -93,7 +97,7 @@ func New(cfg Config) *Prefetcher {
 		cfg.Parallel = defaultParallel
 	}
 	p := &Prefetcher{cfg: cfg, log: cfg.Log, events: make(chan event, 256), seen: make(map[key]bool),
-		records: make(map[*Recording]bool), started: make(map[string]bool), done: make(chan struct{})}
+		records: make(map[*Recording]bool), started: make(map[string]bool), pythons: make(map[string]bool), done: make(chan struct{})}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
@@ -110,7 +114,7 @@ func (p *Prefetcher) Close() {
 	p.keeping.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.queue = nil
+	p.queue, p.later = nil, nil
 	for p.running > 0 {
 		p.idle.Wait()
 	}
@@ -121,6 +125,19 @@ func (p *Prefetcher) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.fetched
+}
+
+// idleParallel is how many fetches of what may never be read are under way.
+const idleParallel = 8
+
+// fetchLater queues objects for when nothing is waited for and nothing better is to be fetched.
+func (p *Prefetcher) fetchLater(objects ...cas.Object) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.later)+len(objects) <= maxQueue && p.ctx.Err() == nil {
+		p.later = append(p.later, objects...)
+		p.start()
+	}
 }
 
 // Fetch queues objects, in this order, and returns at once. What was queued before, or is there, is passed over.
@@ -161,6 +178,16 @@ func (p *Prefetcher) start() {
 		p.running++
 		go p.run(j)
 	}
+	for len(p.later) > 0 && p.demand == 0 && p.running == p.idling && p.running < min(idleParallel, limit) {
+		o := p.later[0]
+		p.later = p.later[1:]
+		if k := (key{o.Hash, o.Compression}); !p.seen[k] {
+			p.seen[k] = true
+			p.running++
+			p.idling++
+			go p.run(job{object: o, idle: true})
+		}
+	}
 }
 
 func (p *Prefetcher) run(j job) {
@@ -177,6 +204,9 @@ func (p *Prefetcher) run(j job) {
 		p.fetched.Bytes += n
 	}
 	p.running--
+	if j.idle {
+		p.idling--
+	}
 	p.start()
 	if p.running == 0 {
 		p.idle.Broadcast()

@@ -82,7 +82,7 @@ func (f *fixture) settle() {
 	f.Prefetcher.mu.Unlock()
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		f.Prefetcher.mu.Lock()
-		busy := f.running > 0 || len(f.queue) > 0 || len(f.events) > 0
+		busy := f.running > 0 || len(f.queue) > 0 || len(f.later) > 0 || len(f.events) > 0
 		f.Prefetcher.mu.Unlock()
 		if !busy && !off {
 			select {
@@ -193,6 +193,24 @@ func TestSiblings(t *testing.T) {
 		f.read(all[0], 0)
 		f.want(all, all[0], all[1], all[3], all[4], all[5])
 	})
+	t.Run("extension modules within", func(t *testing.T) {
+		extension := func(name string, size int) repotest.File {
+			return repotest.File{Path: name, Content: strings.Repeat(name[len(name)-4:], size/4)}
+		}
+		tree := []repotest.File{{Path: "/q/__pycache__/__init__.pyc", Content: "q"}, {Path: "/q/core/__pycache__/__init__.pyc", Content: "c"},
+			extension("/q/core/heart.so", maxExtension*2), extension("/q/core/second.so", maxExtension+4), extension("/q/core/small.so", 4),
+			extension("/q/core/_small_tests.so", 8), extension("/q/data/no_package.so", 4)}
+		var all []string
+		for _, f := range tree {
+			all = append(all, f.Path)
+		}
+		f := newFixture(t, tree, nil)
+		f.read(all[0], 0)
+		f.want(all, all[0], all[1], all[2], all[4])
+		f = newFixture(t, append(tree, extension("/q/core/third.so", maxHeart), extension("/q/core/fourth.so", maxHeart-8)), nil)
+		f.read(all[0], 0)
+		f.want(all, all[0], all[1]) // too many for one whole
+	})
 	t.Run("a Python about to start", func(t *testing.T) {
 		program, _, _ := systemProgram(t, "/img")
 		i := slices.IndexFunc(program, func(f repotest.File) bool { return f.Path == "/img/usr/bin/sh" })
@@ -273,8 +291,10 @@ func systemProgram(t *testing.T, root string) (tree []repotest.File, program str
 
 func TestLibraries(t *testing.T) {
 	tree, program, needs := systemProgram(t, "/images/one")
-	other := repotest.File{Path: "/images/one/usr/bin/script", Content: "#!/bin/sh\n"}
-	tree = append(tree, other)
+	other := repotest.File{Path: "/images/one/usr/bin/text", Content: "/bin/sh\n"}
+	tree = append(tree, other, repotest.File{Path: "/images/one/usr/bin/script", Content: "#!/bin/sh\n"},
+		repotest.File{Path: "/images/one/usr/bin/env", Content: "no program"},
+		repotest.File{Path: "/images/one/opt/bin/found", Content: "#! /usr/bin/env -S sh"})
 	t.Run("a program", func(t *testing.T) {
 		f := newFixture(t, tree, nil)
 		f.AddRoot("/images/one")
@@ -288,6 +308,29 @@ func TestLibraries(t *testing.T) {
 		f.Start("/images/one", "/bin/sh")
 		f.want(append(needs, program, "/images/one/etc/ld.so.cache"), append(needs, program, "/images/one/etc/ld.so.cache")...)
 	})
+	t.Run("a script", func(t *testing.T) {
+		f := newFixture(t, tree, nil)
+		f.AddRoot("/images/one")
+		f.read("/images/one/usr/bin/script", 0)
+		f.want(append(needs, program), append(needs, program)...)
+	})
+	t.Run("a name", func(t *testing.T) {
+		all := append([]string{"/images/one/opt/bin/found", "/images/one/usr/bin/env", program}, needs...)
+		f := newFixture(t, tree, nil)
+		f.Program("/images/one", "found", "/nowhere:/usr/bin:/opt/bin")
+		f.keeping.Wait()
+		f.want(all, all...)
+	})
+	t.Run("names of nothing", func(t *testing.T) {
+		f := newFixture(t, tree, nil)
+		f.Program("/images/one", "", DefaultPath)
+		f.Program("/images/one", "absent", DefaultPath)
+		f.Program("/images/one", "/absent", DefaultPath)
+		f.Known("/images/one")
+		f.Program("/images/one", "sh", DefaultPath) // a profile has it
+		f.keeping.Wait()
+		f.want(append(needs, program))
+	})
 	t.Run("outside of any image", func(t *testing.T) {
 		f := newFixture(t, tree, nil)
 		f.AddRoot("/images/o")
@@ -300,6 +343,34 @@ func TestLibraries(t *testing.T) {
 		f.read(program, 0)
 		f.want(needs)
 	})
+}
+
+func TestIsLibrary(t *testing.T) {
+	for dir, want := range map[string]bool{
+		"/i/usr/lib/python3.11": true, "/i/usr/lib/python3.11/__pycache__": true, "/i/usr/lib/python3.11/lib-dynload": true,
+		"/i/usr/lib/python3/dist-packages/numpy": false, "/i/usr/lib/python3.11/site-packages/numpy": false, "/i/python3.11": false, "": false, "/": false,
+	} {
+		if isLibrary(dir) != want {
+			t.Errorf("%s: %v", dir, !want)
+		}
+	}
+}
+
+// TestLater makes sure that what may never be read comes last.
+func TestLater(t *testing.T) {
+	tree := []repotest.File{{Path: "/a", Content: "a"}, {Path: "/b", Content: "b"}, {Path: "/c", Content: "c"}}
+	f := newFixture(t, tree, nil)
+	done := f.Reading(func() string { return "" }, f.objects("/a"), 0)
+	f.fetchLater(f.objects("/b")...)
+	f.Fetch(f.objects("/c")...)
+	f.Prefetcher.mu.Lock()
+	waits := len(f.later)
+	f.Prefetcher.mu.Unlock()
+	if waits != 1 {
+		t.Error("it was fetched while a read waited")
+	}
+	done()
+	f.want([]string{"/b", "/c"}, "/b", "/c")
 }
 
 func TestDirectories(t *testing.T) {

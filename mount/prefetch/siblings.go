@@ -27,6 +27,8 @@ const (
 	maxExtension  = 1 << 20   // bytes of one extension module
 	maxPlain      = 128 << 10 // the same in a directory that is no package
 	maxDirectory  = 6 << 20   // bytes of one directory, about a third of it on the wire
+	maxHeart      = 8 << 20   // bytes of the largest extension module within a package
+	maxWithin     = 12 << 20  // bytes of all of them
 	maxSubpackage = 512 << 10 // bytes of the modules of a package within the one that is imported
 )
 
@@ -55,6 +57,10 @@ func (p *Prefetcher) sibling(name string) {
 		return
 	}
 	s.done = true
+	if !isPackage && isLibrary(dir) {
+		p.rest(dir, suffix)
+		return
+	}
 	if suffix == ".so" {
 		p.fetchSmallest(p.files(dir, ".so", maxPlain), maxDirectory)
 		return
@@ -65,46 +71,81 @@ func (p *Prefetcher) sibling(name string) {
 	}
 }
 
+// rest fetches the other modules of a directory of Python's library, of which a program reads some: when there is time.
+func (p *Prefetcher) rest(dir, suffix string) {
+	files := p.files(dir, suffix, maxPlain)
+	slices.SortFunc(files, bySize)
+	for _, f := range files {
+		p.fetchLater(f.objects...)
+	}
+}
+
 // wholePackage fetches what else an imported package is likely to need: its extension modules with their libraries, and the
 // packages within it if they are small. The modules themselves are in dir, the package's own directory or its __pycache__.
 func (p *Prefetcher) wholePackage(dir, suffix string) {
 	home := strings.TrimSuffix(dir, "/"+cacheDir)
-	root, inImage := p.root(home)
-	extensions := p.files(home, ".so", maxExtension)
-	slices.SortFunc(extensions, bySize)
-	for _, f := range extensions {
-		var then func(*os.File)
-		if inImage && !p.cfg.NoLibraries {
-			then = func(file *os.File) { p.needs(root, f.path, file, 1) }
-		}
-		p.add(job{f.objects[0], then})
-	}
+	p.extensions(p.files(home, ".so", maxExtension))
 	p.subpackages(home, dir, suffix, maxSubpackage)
 }
 
+// extensions fetches extension modules with their libraries, small ones first.
+func (p *Prefetcher) extensions(files []file) {
+	slices.SortFunc(files, bySize)
+	for _, f := range files {
+		var then func(*os.File)
+		if root, inImage := p.root(f.path); inImage && !p.cfg.NoLibraries {
+			then = func(file *os.File) { p.needs(root, f.path, file, 1) }
+		}
+		p.add(job{object: f.objects[0], then: then})
+	}
+}
+
 // subpackages fetches the packages within the one at home whose modules have at most so many bytes, and of larger ones what
-// says that they are packages.
+// says that they are packages; then the extension modules of all, which take longest until what they need is here.
 func (p *Prefetcher) subpackages(home, dir, suffix string, limit int64) {
+	var within []file
 	for _, sub := range p.subdirectories(home) {
-		if name := path.Base(sub); name == "tests" || name == "test" {
+		if isTest(path.Base(sub)) {
 			continue // installed with nearly every package, imported by none
 		}
-		if strings.HasSuffix(dir, cacheDir) {
-			sub += "/" + cacheDir
-		}
-		modules := p.files(sub, suffix, maxModule)
+		modules := p.files(sub+strings.TrimPrefix(dir, home), suffix, maxModule)
 		total := int64(0)
 		for _, f := range modules {
 			total += f.size
 		}
 		switch first := slices.IndexFunc(modules, func(f file) bool { return strings.HasPrefix(path.Base(f.path), "__init__.") }); {
 		case first < 0: // no package
+			continue
 		case total <= limit:
 			p.fetchSmallest(modules, limit)
 		default:
 			p.Fetch(modules[first].objects...)
 		}
+		within = append(within, p.files(sub, ".so", maxHeart)...)
 	}
+	p.extensionsWithin(within)
+}
+
+// extensionsWithin fetches the extension modules of the packages within one, if they are few enough to be one whole: the
+// small ones, and the largest, which is the heart of such a package.
+func (p *Prefetcher) extensionsWithin(all []file) {
+	all = slices.DeleteFunc(all, func(f file) bool { module, _, _ := strings.Cut(path.Base(f.path), "."); return isTest(module) })
+	total := int64(0)
+	for _, f := range all {
+		total += f.size
+	}
+	if total > maxWithin || len(all) == 0 {
+		return
+	}
+	slices.SortFunc(all, bySize)
+	heart := all[len(all)-1:]
+	p.extensions(heart)
+	p.extensions(slices.DeleteFunc(all[:len(all)-1], func(f file) bool { return f.size > maxExtension }))
+}
+
+// isTest tells by its name whether a module or package is there for tests only.
+func isTest(name string) bool {
+	return name == "test" || name == "tests" || strings.HasSuffix(name, "_tests") || strings.HasPrefix(name, "_test")
 }
 
 // cacheDir is where Python keeps compiled modules, below the directory of their sources.

@@ -2,7 +2,9 @@ package session
 
 import (
 	"context"
+	"encoding/json"
 	"path/filepath"
+	"strings"
 
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/fusefs"
@@ -82,4 +84,32 @@ func (v *served) first(image string) bool {
 // reading tells it of a read that has to open an object.
 func (v *served) reading(a fusefs.Access) (done func()) {
 	return v.ahead.Reading(a.Path, a.Objects, a.Index)
+}
+
+type programKey struct{}
+
+// withProgram says what will be run in the image that a request is about.
+func withProgram(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, programKey{}, name)
+}
+
+// programOf is "" where it is not known.
+func programOf(ctx context.Context) string {
+	name, _ := ctx.Value(programKey{}).(string)
+	return name
+}
+
+// searchPath is the PATH of an OCI image configuration, which may be missing.
+func searchPath(config json.RawMessage) string {
+	var c struct {
+		Config struct{ Env []string } `json:"config"`
+	}
+	if json.Unmarshal(config, &c) == nil {
+		for _, e := range c.Config.Env {
+			if path, found := strings.CutPrefix(e, "PATH="); found {
+				return path
+			}
+		}
+	}
+	return prefetch.DefaultPath
 }

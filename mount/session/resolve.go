@@ -177,6 +177,9 @@ func (r *repositories) finish(ctx context.Context, image string, at imagePlace) 
 	if err != nil {
 		return enter.Resolved{}, fmt.Errorf("image %s: %w", image, err)
 	}
+	if at.served != nil && r.tree != nil {
+		at.served.ahead.Program(at.where.InRepo, programOf(ctx), searchPath(config))
+	}
 	at.where.Config = config
 	return at.where, nil
 }

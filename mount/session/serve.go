@@ -84,7 +84,7 @@ func (s *server) answer(r enter.Request, l *lease) enter.Reply {
 	var err error
 	switch r.Op {
 	case "resolve":
-		resolved, err = found(s.repos.resolve(ctx, r.Name))
+		resolved, err = found(s.repos.resolve(withProgram(ctx, r.Program), r.Name))
 	case "mount":
 		var place enter.Resolved
 		place, _, err = s.repos.place(ctx, r.Name)
