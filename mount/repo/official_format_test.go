@@ -20,14 +20,7 @@ func TestOfficialForms(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw, err := os.ReadFile(filepath.Join(dir, repo.ManifestName))
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := repo.ParseManifest(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
+		m, raw := repotest.Manifest(t, dir)
 		if text := string(m.Marshal()); !strings.HasPrefix(string(raw), text+"--\n") {
 			t.Errorf("%s: manifest written as\n%s\nis\n%.600s", name, text, raw)
 		}

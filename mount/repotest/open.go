@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -45,6 +46,19 @@ func Open(t testing.TB, cfg repo.Config) *repo.Repository {
 	}
 	t.Cleanup(func() { r.Close() })
 	return r
+}
+
+// Manifest reads the manifest of the repository that a directory holds, signature and all in raw.
+func Manifest(t testing.TB, dir string) (m *repo.Manifest, raw []byte) {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(dir, repo.ManifestName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err = repo.ParseManifest(raw); err != nil {
+		t.Fatal(err)
+	}
+	return m, raw
 }
 
 // Direct is a Store without a cache: it fetches an object each time. Making a

@@ -2,8 +2,6 @@ package publish
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -24,14 +22,7 @@ func officialRepo(t *testing.T, name string) *testRepo {
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := os.ReadFile(filepath.Join(dir, repo.ManifestName))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := repo.ParseManifest(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m, _ := repotest.Manifest(t, dir)
 	s, err := OpenDirectory(dir)
 	if err != nil {
 		t.Fatal(err)
