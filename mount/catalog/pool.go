@@ -52,7 +52,7 @@ func (p *Pool) keep(k *conn) {
 		limit = defaultIdle
 	}
 	p.mu.Lock()
-	if p.closed || k.cat.closed.Load() {
+	if p.closed {
 		limit = 0
 	} else {
 		p.idle = append(p.idle, k)

@@ -90,12 +90,6 @@ func (c *Counters) fields() []counter {
 // it, the catalog itself not included.
 type Statistics struct{ Self, Subtree Counters }
 
-// Add adds o, part by part.
-func (s *Statistics) Add(o Statistics) { s.Self.Add(o.Self); s.Subtree.Add(o.Subtree) }
-
-// Sub subtracts o, part by part.
-func (s *Statistics) Sub(o Statistics) { s.Self.Sub(o.Self); s.Subtree.Sub(o.Subtree) }
-
 // AddChild accounts for a child catalog: its entries belong to our subtree, and
 // it is one nested catalog more.
 func (s *Statistics) AddChild(child Statistics) {

@@ -121,11 +121,6 @@ func TestStatistics(t *testing.T) {
 	if s != want {
 		t.Errorf("%+v, want %+v", s, want)
 	}
-	s.Add(child)
-	s.Sub(child)
-	if s != want {
-		t.Errorf("Sub does not undo Add: %+v", s)
-	}
 	if text := s.Total().String(); !strings.Contains(text, "file_size,20\n") || strings.Count(text, "\n") != 12 {
 		t.Errorf("counters print as %q", text)
 	}
