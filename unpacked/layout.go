@@ -7,13 +7,10 @@ import (
 
 // The top level of an unpacked repository besides the registries' directories.
 const (
-	Layers         = "/.layers"
-	Flats          = "/.flat"
-	Chains         = "/.chains"
-	DirtyChains    = "/.dirty-chains" // names of chains whose making was cut off
-	Metadata       = "/.metadata"
-	PodmanStore    = "/podmanStore"
-	RemoveSchedule = "/.metadata/remove-schedule.json"
+	Layers      = "/.layers"
+	Flats       = "/.flat"
+	Metadata    = "/.metadata"
+	PodmanStore = "/podmanStore"
 	// CatalogMarker is the empty file that makes its directory the root of a
 	// nested catalog.
 	CatalogMarker = ".cvmfscatalog"
@@ -36,30 +33,12 @@ func LayerConfig(layer Digest) string { return LayerDir(layer) + "/.metadata/lay
 // digest of its configuration.
 func FlatRoot(image Digest) string { return Flats + sharded(image) }
 
-// ChainRoot is the merged tree of an image's first layers; see ChainIDs.
-func ChainRoot(chain Digest) string { return Chains + sharded(chain) }
-
 func sharded(d Digest) string {
 	digits := d.Hex()
 	if len(digits) < 2 {
 		return "/" + digits
 	}
 	return "/" + digits[:2] + "/" + digits
-}
-
-// ChainIDs gives the id of each prefix of layers. The rule is DUCC's own and
-// not OCI's chain id: it runs over the digests of the compressed blobs, and the
-// first id is a hash, too.
-func ChainIDs(layers []Digest) []Digest {
-	ids := make([]Digest, len(layers))
-	for i, layer := range layers {
-		text := string(layer)
-		if i > 0 {
-			text = string(ids[i-1]) + " " + text
-		}
-		ids[i] = Sum([]byte(text))
-	}
-	return ids
 }
 
 // Link is the text of a symbolic link at from (an absolute path in the
@@ -73,18 +52,9 @@ func Link(from, to string) string {
 // ImageOf is the reverse of FlatRoot for a link's target or a path inside a flat
 // image: the image's id. It answers false for any other path.
 func ImageOf(target string) (Digest, bool) {
-	return digestAfter(target, ".flat")
-}
-
-// LayerOf is the same for a path inside a layer.
-func LayerOf(target string) (Digest, bool) {
-	return digestAfter(target, ".layers")
-}
-
-func digestAfter(target, dir string) (Digest, bool) {
 	parts := strings.Split(path.Clean("/"+target), "/")
 	for i, part := range parts {
-		if part != dir || i+2 >= len(parts) || !strings.HasPrefix(parts[i+2], parts[i+1]) || len(parts[i+1]) != 2 {
+		if part != ".flat" || i+2 >= len(parts) || !strings.HasPrefix(parts[i+2], parts[i+1]) || len(parts[i+1]) != 2 {
 			continue
 		}
 		for algorithm, digits := range digestLen {

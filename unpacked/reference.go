@@ -206,34 +206,3 @@ func (r Reference) Path() string {
 	}
 	return "/" + r.Name() + ":" + r.Tag
 }
-
-// Links are the paths at which a publisher links the image: under its tag and
-// under its digest, where it has them.
-func (r Reference) Links() []string {
-	var links []string
-	if r.Tag != "" {
-		links = append(links, "/"+r.Name()+":"+r.Tag)
-	}
-	if r.Digest != "" {
-		links = append(links, "/"+r.Name()+"@"+string(r.Digest))
-	}
-	return links
-}
-
-// PlatformPath is Path for an image of a platform other than the default one,
-// say linux/arm64/v8. No tag or digest can look like that.
-func (r Reference) PlatformPath(platform string) string {
-	return r.Path() + "@" + strings.ReplaceAll(platform, "/", "-")
-}
-
-// ManifestPath is where the image's manifest is kept.
-func (r Reference) ManifestPath() string { return Metadata + r.Path() + "/manifest.json" }
-
-// ParsePath is the reverse of Path: the reference whose link stands at p.
-func ParsePath(p string) (Reference, error) {
-	r, err := ParseReference(strings.TrimPrefix(p, "/"), "")
-	if err == nil && r.Path() != "/"+strings.TrimPrefix(p, "/") {
-		return r, fmt.Errorf("path %q: not the name of an image; want /registry/repository:tag", p)
-	}
-	return r, err
-}

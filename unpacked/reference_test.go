@@ -124,20 +124,6 @@ func TestCandidates(t *testing.T) {
 	}
 }
 
-func TestParsePath(t *testing.T) {
-	for _, p := range []string{"/127.0.0.1:5055/library/tiny:1.0", "/ghcr.io/a/b@" + digestA} {
-		r, err := ParsePath(p)
-		if err != nil || r.Path() != p {
-			t.Errorf("ParsePath(%q) = %q, %v", p, r.Path(), err)
-		}
-	}
-	for _, p := range []string{"/ghcr.io/a/b", "/.flat/30/" + hexA, "/ghcr.io/a", "/a:1"} {
-		if r, err := ParsePath(p); err == nil {
-			t.Errorf("ParsePath(%q) = %v, want an error", p, r)
-		}
-	}
-}
-
 func FuzzReference(f *testing.F) {
 	for _, s := range []string{"debian", "docker://ghcr.io/a/b:1@" + digestA, "localhost:5000/x:y", "[::1]:5/x", "a__b.c--d:T.e-f", "A/b"} {
 		f.Add(s, "")
@@ -148,7 +134,7 @@ func FuzzReference(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, p := range append(r.Candidates(), r.ManifestPath()) {
+		for _, p := range append(r.Candidates(), r.Path()) {
 			if !strings.HasPrefix(p, "/") || strings.Contains(p, "/../") || strings.Contains(p, "//") || strings.HasSuffix(p, "/") {
 				t.Fatalf("%q: path %q", in, p)
 			}

@@ -179,7 +179,7 @@ func (w *imageWalk) image(p string, e treeEntry) (Image, bool) {
 	name, after, _ := strings.Cut(base, "@")
 	if algorithm, _, ok := strings.Cut(after, ":"); ok && algorithm != "" {
 		image.Digest = after
-	} else if after != "" { // unpacked.Reference.PlatformPath
+	} else if after != "" { // the image for a platform other than the default one
 		image.Platform = strings.ReplaceAll(after, "-", "/")
 	}
 	var tagged bool
