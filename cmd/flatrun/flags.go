@@ -31,7 +31,6 @@ type options struct {
 	IPC, UTS, Net    bool
 	Hostname         string
 	Network, DNS     string
-	NetworkArgs      []string
 	UserNS           bool
 	Fakeroot         bool
 	IgnoreSubuid     bool
@@ -51,13 +50,11 @@ type options struct {
 	LimitsFile       string
 	ShareNS          bool
 	ScriptTimeout    string
-	Ignored          bool     // sink of flags that have nothing to do here
-	IgnoredText      string   // the same with a value
-	IgnoredList      []string // the same with a list
-	Refused          bool     // sink of flags that are refused when used
+	Ignored          bool   // sink of flags that have nothing to do here
+	IgnoredText      string // the same with a value
+	Refused          bool   // sink of flags that are refused when used
 	RefusedText      string
 	RefusedList      []string
-	RefusedNumber    number
 
 	PIDFile string // of instance start and run
 

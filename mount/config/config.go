@@ -231,6 +231,3 @@ func (c *Config) Origin(key string) string {
 	}
 	return builtIn
 }
-
-// RuntimeJSON is the section "runtime" for the front end; see site.Decode.
-func (c *Config) RuntimeJSON() ([]byte, error) { return c.Runtime.Encode() }

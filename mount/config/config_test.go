@@ -155,7 +155,7 @@ repositories:
 	if r := c.Runtime; len(r.Bind) != 2 || r.MountDev != site.DevMinimal || r.WritableTmpfsSize != 1<<30 || !slices.Equal(r.NoEnv, []string{"LD_PRELOAD", "LD_AUDIT"}) {
 		t.Errorf("runtime %+v", r)
 	}
-	text, err := c.RuntimeJSON()
+	text, err := c.Runtime.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -135,18 +135,6 @@ func (t *objects) put(obj *object) {
 	}
 }
 
-// count is how many descriptors the table holds.
-func (t *objects) count() int {
-	n := 0
-	for i := range t.shards {
-		s := &t.shards[i]
-		s.mu.Lock()
-		n += s.recent.Len()
-		s.mu.Unlock()
-	}
-	return n
-}
-
 // close lets go of every object that nobody reads at the moment; the others follow with their readers.
 func (t *objects) close() {
 	for i := range t.shards {

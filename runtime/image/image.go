@@ -44,9 +44,6 @@ const (
 	Instance               // instance://NAME
 )
 
-// ErrNotFound means that neither a file nor a repository has the image.
-var ErrNotFound = errors.New("image not found")
-
 // Classify says what arg names, looking at the file system but not at any
 // repository. For Instance, name is the instance's. The error is one line that
 // says what to do.

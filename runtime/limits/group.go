@@ -110,16 +110,6 @@ func lacks(dir string, controllers []string) string {
 	return ""
 }
 
-// Delegated tells whether Enter can work, as far as that shows beforehand.
-func (l *Limits) Delegated(t Tree) error {
-	controllers, err := l.Controllers()
-	if err != nil {
-		return err
-	}
-	_, err = t.places(controllers)
-	return err
-}
-
 // Enter makes a group with these limits and moves the calling process into it; the process's threads come along, and so
 // will its children. The error matches ErrNotDelegated where the user may not.
 func (l *Limits) Enter(t Tree) (dir string, err error) {

@@ -179,9 +179,6 @@ func TestEnter(t *testing.T) {
 		}
 	}
 	l := parse(t, "memory=1M pids-limit=7")
-	if err := l.Delegated(tree); err != nil {
-		t.Error(err)
-	}
 	dir, err := l.Enter(tree)
 	if err != nil {
 		t.Fatal(err)
@@ -220,10 +217,8 @@ func TestNotDelegated(t *testing.T) {
 	l := parse(t, "memory=1M")
 	check := func(tree Tree, why string) {
 		t.Helper()
-		for _, err := range []error{l.Delegated(tree), second(l.Enter(tree))} {
-			if !errors.Is(err, ErrNotDelegated) || !strings.Contains(err.Error(), why) {
-				t.Errorf("%v, want %q", err, why)
-			}
+		if _, err := l.Enter(tree); !errors.Is(err, ErrNotDelegated) || !strings.Contains(err.Error(), why) {
+			t.Errorf("%v, want %q", err, why)
 		}
 	}
 	tree, _ := fakeTree(t, "cpu pids")
@@ -289,7 +284,11 @@ func TestScope(t *testing.T) {
 // TestHere is the real machine: either it works or the text says why not.
 func TestHere(t *testing.T) {
 	l := parse(t, "pids-limit=1000")
-	if err := l.Delegated(Tree{}); err != nil && !errors.Is(err, ErrNotDelegated) {
+	controllers, err := l.Controllers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (Tree{}).places(controllers); err != nil && !errors.Is(err, ErrNotDelegated) {
 		t.Error(err)
 	}
 }
