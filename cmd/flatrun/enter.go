@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os/exec"
+	"strings"
 
 	"github.com/flatrun/flatrun/mount/enter"
 	"github.com/flatrun/flatrun/runtime"
@@ -22,6 +25,7 @@ func (c *container) enter() error {
 			plan.New |= n.ns
 		}
 	}
+	plan.Netns = o.NetnsPath
 	plan.Grace = len(o.FUSEMount) > 0
 	if o.Fakeroot {
 		plan.UIDs, plan.GIDs = c.subordinateIDs()
@@ -38,6 +42,9 @@ func (c *container) enter() error {
 		c.log.verbosef("No user namespace in common with other ranks or processes: %s", err)
 		plan.Join = false
 		state, err = enter.Ensure(context.Background(), plan, start)
+	}
+	if errors.Is(err, fs.ErrPermission) && o.NetnsPath != "" && strings.Contains(err.Error(), "network namespace") {
+		return fatal("--netns-path %s: %w: it takes CAP_SYS_ADMIN there, which users have only in what their own user namespaces made: start %s from within", o.NetnsPath, err, strings.TrimSpace(c.name))
 	}
 	if err != nil {
 		return err

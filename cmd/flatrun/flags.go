@@ -31,6 +31,7 @@ type options struct {
 	IPC, UTS, Net    bool
 	Hostname         string
 	Network, DNS     string
+	NetnsPath        string
 	UserNS           bool
 	Fakeroot         bool
 	IgnoreSubuid     bool
@@ -42,6 +43,7 @@ type options struct {
 	Security         []string
 	App, Shell       string
 	NV, ROCm         bool
+	IntelHPU         bool
 	NoNV, NoROCm     bool
 	ContainLibs      []string
 	Devices, CDIDirs []string
@@ -157,7 +159,7 @@ func namespaceFlags(o *options) []flag {
 		{name: "dns", value: &o.DNS, twins: []string{"DNS"}, arg: "list", help: "name servers for the container's resolv.conf"},
 		{name: "userns", short: "u", value: &o.UserNS, twins: []string{"USERNS", "UNSHARE_USERNS"}, help: "a new user namespace (always the case)"},
 		{name: "network-args", value: &o.RefusedList, twins: []string{"NETWORK_ARGS"}, hidden: true, refuse: "networks are set up by root; use --network none or --network host"},
-		{name: "netns-path", value: &o.RefusedText, twins: []string{"NETNS_PATH"}, hidden: true, refuse: "joining a network namespace needs root; use the host's network"},
+		{name: "netns-path", value: &o.NetnsPath, twins: []string{"NETNS_PATH"}, arg: "path", help: "join this network namespace, for those who have rights in it, such as root"},
 		{name: "sharens", value: &o.ShareNS, twins: []string{"SHARENS"}, help: "share one container with the other processes of the same parent, launcher or batch step that name this image; what the first one asks for counts"},
 		{name: "share", value: &o.ShareNS, twins: []string{"SHARE"}, hidden: true, help: "the same as --sharens"},
 	}
@@ -187,7 +189,7 @@ func deviceFlags(o *options) []flag {
 		{name: "containlibs", value: &o.ContainLibs, twins: []string{"CONTAINLIBS"}, hidden: true, help: "libraries of the host to place in /.singularity.d/libs"},
 		{name: "nvccli", value: &o.Refused, twins: []string{"NVCCLI"}, hidden: true, refuse: "nvidia-container-cli needs root; use --nv"},
 		{name: "compat32", value: &o.Refused, twins: []string{"COMPAT32"}, hidden: true, refuse: "32-bit GPU libraries are not brought in; bind them with --containlibs"},
-		{name: "intel-hpu", value: &o.Refused, twins: []string{"INTEL_HPU"}, hidden: true, refuse: "Gaudi devices are not set up; without --contain they are visible as on the host"},
+		{name: "intel-hpu", value: &o.IntelHPU, twins: []string{"INTEL_HPU"}, help: "bring in the host's Gaudi devices under --contain, those of HABANA_VISIBLE_DEVICES"},
 		{name: "device", value: &o.Devices, twins: []string{"DEVICE"}, arg: "list", help: "CDI devices, as vendor/class=name"},
 		{name: "cdi-dirs", value: &o.CDIDirs, twins: []string{"CDI_DIRS"}, arg: "dirs", help: "where CDI specifications are (default /etc/cdi,/var/run/cdi)"},
 	}
@@ -226,7 +228,7 @@ func foreignFlags(o *options) []flag {
 		{name: "no-tmp-sandbox", value: &o.Ignored, twins: []string{"NO_TMP_SANDBOX"}, hidden: true},
 		{name: "dmtcp-launch", value: &o.RefusedText, twins: []string{"DMTCP_LAUNCH"}, hidden: true, refuse: dmtcp},
 		{name: "dmtcp-restart", value: &o.RefusedText, twins: []string{"DMTCP_RESTART"}, hidden: true, refuse: dmtcp},
-		{name: "boot", value: &o.Refused, twins: []string{"BOOT"}, hidden: true, refuse: "booting an init system needs root; use run or instance start"},
+		{name: "boot", value: &o.Refused, twins: []string{"BOOT"}, hidden: true, refuse: "an init system cannot boot without the host's root; put the services into the start script (instance start) or the command (instance run)"},
 		{name: "vm", value: &o.Refused, twins: []string{"VM"}, hidden: true, refuse: vmonly},
 		{name: "syos", value: &o.Refused, twins: []string{"SYOS"}, hidden: true, refuse: vmonly},
 	}

@@ -42,6 +42,28 @@ func (c *container) addDrivers(r *runtime.Request) error {
 	return nil
 }
 
+// addHabana brings in the devices of --intel-hpu, where the host's /dev is not there anyway.
+func (c *container) addHabana(r *runtime.Request) error {
+	if !c.options.IntelHPU || !c.options.Contain && !r.MinimalDev {
+		return nil
+	}
+	visible := "all"
+	for _, prefix := range []string{"SINGULARITYENV_", "APPTAINERENV_"} {
+		if value, ok := c.lookupEnv(prefix + "HABANA_VISIBLE_DEVICES"); ok {
+			visible = value
+		}
+	}
+	for _, set := range c.options.Env {
+		if set[0] == "HABANA_VISIBLE_DEVICES" {
+			visible = set[1]
+		}
+	}
+	for _, device := range gpu.Habana(visible, gpu.Places{}) {
+		r.Binds = append(r.Binds, runtime.Bind{Source: device, Weak: true, Origin: "--intel-hpu"})
+	}
+	return nil
+}
+
 // once warns, unless this is one of many ranks that have the same to say.
 func (c *container) once(format string, args ...any) {
 	for _, name := range [...]string{"SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"} {

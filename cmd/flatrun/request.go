@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flatrun/flatrun/mount/enter"
 	"github.com/flatrun/flatrun/runtime"
 	"github.com/flatrun/flatrun/runtime/singularity"
 )
@@ -33,7 +35,7 @@ func (c *container) request() (*runtime.Request, error) {
 		mask := uint32(0o022)
 		r.Umask = &mask
 	}
-	for _, step := range []func(*runtime.Request) error{c.placeSite, c.placeHome, c.placeWorkdir, c.placeOverlays, c.placeFUSE, c.placeSecurity, c.placeNames, c.addDrivers, c.addLibraries, c.addDevices} {
+	for _, step := range []func(*runtime.Request) error{c.placeSite, c.placeHome, c.placeWorkdir, c.placeOverlays, c.placeFUSE, c.placeSecurity, c.placeNames, c.addDrivers, c.addHabana, c.addLibraries, c.addDevices} {
 		if err := step(r); err != nil {
 			return nil, err
 		}
@@ -195,7 +197,8 @@ func (c *container) noteUnknownMounts() {
 	}
 }
 
-// checkNetwork understands --net and --network.
+// checkNetwork understands --net, --network and --netns-path. Networks other than none and host are set up by root of the
+// host; one inside gets none, as with Apptainer where that is not installed with setuid.
 func (c *container) checkNetwork() error {
 	o := c.options
 	switch o.Network {
@@ -207,8 +210,40 @@ func (c *container) checkNetwork() error {
 	case "host":
 		o.Net = false
 	default:
-		return fatal("network %q needs root to set up: users can only use --network none or --network host", o.Network)
+		if !o.Fakeroot {
+			return fatal("network %q needs root to set up: users can only use --network none or --network host", o.Network)
+		}
+		if !o.Net {
+			c.log.infof("Setting --net (required by --network)")
+		}
+		c.log.warnf("network '%s' needs root on the host, fallback to 'none' network", o.Network)
+		o.Net, o.Network = true, "none"
 	}
+	return c.checkNetns()
+}
+
+// checkNetns reads --netns-path. Whether the caller may join is the kernel's to say.
+func (c *container) checkNetns() error {
+	o := c.options
+	if o.NetnsPath == "" {
+		return nil
+	}
+	if o.Net {
+		c.log.warnf("cannot join existing --netns-path and create a new network namespace with --net/-n")
+		o.Net = false
+	}
+	if plan := enter.Current().Plan; plan != nil { // joined by now, and perhaps out of sight
+		o.NetnsPath = plan.Netns
+		return nil
+	}
+	abs, err := filepath.Abs(o.NetnsPath)
+	if err == nil {
+		_, err = os.Stat(abs)
+	}
+	if err != nil || strings.Contains(abs, ";") { // which separates words between us and the program that is started anew
+		return fatal("while checking netns path: %s: %w", o.NetnsPath, cmp.Or(reason(err), os.ErrInvalid))
+	}
+	o.NetnsPath = abs
 	return nil
 }
 

@@ -122,7 +122,10 @@ func hostVerbs() []verb {
 				name: "show", min: 0, max: 1, operands: "[FQRN]", run: runConfigShow,
 				short:    "Print each value with where it came from",
 				examples: "{} config show",
-			}},
+			},
+				{name: "global", hidden: true, max: -1, refuse: "the configuration is /etc/flatrun/config.yaml; edit it, and look at it with config show"},
+				{name: "fakeroot", hidden: true, max: -1, refuse: "users of --fakeroot are those of /etc/subuid and /etc/subgid: usermod --add-subuids and --add-subgids"},
+			},
 		},
 		{
 			name: "oci", operands: "COMMAND...", min: 0, max: -1, raw: true, run: runOCI,

@@ -84,7 +84,9 @@ func foreignVerbs() []verb {
 	list := []verb{
 		{name: "build", refuse: files}, {name: "pull", refuse: files}, {name: "push", refuse: files},
 		{name: "sif", refuse: files}, {name: "siftool", refuse: files}, {name: "data", refuse: files},
-		{name: "delete", refuse: files},
+		{name: "delete", refuse: files}, {name: "tag", refuse: files},
+		{name: "buildcfg", refuse: "nothing is fixed when the program is built; see config show, and doctor for the host"},
+		{name: "confgen", refuse: "see config show for what is in force, and flatrun-config.yaml(5) for what can be written"},
 		{name: "key", refuse: "image files are not signed here: a repository's signature is checked on every mount"},
 		{name: "sign", refuse: "image files are not signed here: a repository's signature is checked on every mount"},
 		{name: "verify", refuse: "image files are not signed here: a repository's signature is checked on every mount"},

@@ -54,6 +54,8 @@ static void parse_plan(char *text, struct plan *p)
 			p->flags = strtoul(value, NULL, 0);
 		else if (!strcmp(word, "process"))
 			p->process = atoi(value);
+		else if (!strcmp(word, "netns"))
+			p->netns = value;
 		else if (!strcmp(word, "uids"))
 			p->uids = value;
 		else if (!strcmp(word, "gids"))
@@ -100,6 +102,8 @@ static void carry_out(const struct plan *p, struct arguments *a)
 		prctl(PR_SET_NAME, base ? base + 1 : a->word[0]);
 	if (p->daemon)
 		become_daemon(p, a);
+	if (p->netns && enter_network(p->netns))
+		return;
 	if (p->process) {
 		failed = enter_process(p->process);
 	} else if (p->here) {

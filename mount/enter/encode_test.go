@@ -11,7 +11,7 @@ import (
 func TestPlanSurvivesEncoding(t *testing.T) {
 	for _, p := range []Plan{
 		{}, {Join: true}, {New: PID | IPC | UTS | Net | Cgroup, Init: true}, {Fakeroot: true, Join: true, tries: 2}, {Process: 4711},
-		{New: PID, Init: true, Grace: true}, {New: PID, Detach: true, Keep: 4, Grace: true},
+		{Netns: "/run/netns/a=b"}, {New: PID, Init: true, Grace: true}, {New: PID, Detach: true, Keep: 4, Grace: true},
 		{Fakeroot: true, UIDs: []IDMap{{0, 1000, 1}, {1, 100000, 65536}}, GIDs: []IDMap{{0, 1000, 1}}},
 	} {
 		if got := decodePlan(p.encode()); !reflect.DeepEqual(got, p) {

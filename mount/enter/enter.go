@@ -73,6 +73,8 @@ type Plan struct {
 	Init bool
 	// Linger, with Init, keeps the init for as long as anybody is in the PID namespace, for others enter it (Process).
 	Linger bool
+	// Netns is the path of a network namespace to join first, with the caller's rights. It has no semicolon.
+	Netns string
 	// Grace, with Init or Detach, ends all processes of the PID namespace by SIGTERM, and waits ten seconds for that, where
 	// they would be killed otherwise. Not with Linger.
 	Grace bool

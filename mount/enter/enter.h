@@ -54,11 +54,13 @@ struct plan {
 	int detach, keep;          /* leave an init behind that keeps this descriptor */
 	int linger;                /* the init stays for others that enter its namespace */
 	int grace;                 /* the others are told to end before the init does */
+	const char *netns;         /* network namespace to join before all others, by its path */
 	unsigned flags;            /* CLONE_NEW* besides user and mount */
 	pid_t process;
 	const char *uids, *gids;   /* arguments for newuidmap, newgidmap; NULL = one-entry maps */
 	const char *daemon;        /* program to become, detached */
 };
+int enter_network(const char *path);
 int enter_own(const struct plan *p);
 int enter_below_session(const struct plan *p);
 int enter_process(pid_t pid);

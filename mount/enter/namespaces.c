@@ -221,6 +221,19 @@ int enter_below_session(const struct plan *p)
 	return made(p->flags);
 }
 
+/* Before the user namespace is another one: what the caller may do in the network's, he may do here only. */
+int enter_network(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int failed = fd < 0 || setns(fd, CLONE_NEWNET);
+
+	if (failed)
+		enter_fail("join the network namespace");
+	if (fd >= 0)
+		close(fd);
+	return failed ? -1 : 0;
+}
+
 /* Enters those namespaces of pid that differ from ours; entering again the machine's own would be refused. */
 int enter_process(pid_t pid)
 {

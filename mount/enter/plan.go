@@ -33,6 +33,9 @@ func (p Plan) encode() string {
 	if p.Linger {
 		word("linger")
 	}
+	if p.Netns != "" {
+		word("netns=%s", p.Netns)
+	}
 	if p.Grace {
 		word("grace")
 	}
@@ -81,6 +84,8 @@ func decodePlan(text string) Plan {
 			p.Init = true
 		case "linger":
 			p.Linger = true
+		case "netns":
+			p.Netns = value
 		case "grace":
 			p.Grace = true
 		case "detach":

@@ -75,7 +75,7 @@ func satisfies(s State, p Plan) bool {
 		made = *s.Plan
 	}
 	return s.New&p.New == p.New && made.Fakeroot == p.Fakeroot && (made.Init || !p.Init || p.New&PID == 0) &&
-		len(made.UIDs) == len(p.UIDs)
+		len(made.UIDs) == len(p.UIDs) && made.Netns == p.Netns
 }
 
 func dieWithParent(s State) error {
