@@ -15,7 +15,8 @@ const module = "github.com/flatrun/flatrun"
 // rooms is the import table of the design: who may import whom in this module.
 // "" stands for the standard library and modules, which are free.
 var rooms = map[string][]string{
-	"mount/cas":               {},
+	"mount/deflate":           {},
+	"mount/cas":               {"mount/deflate"},
 	"mount/fetch":             {"mount/cas"},
 	"mount/catalog":           {"mount/cas"},
 	"mount/repo":              {"mount/cas", "mount/catalog"},
@@ -35,9 +36,9 @@ var rooms = map[string][]string{
 	"unpacked":                {},
 	"unpacked/near":           {},
 	"unpacked/wishlist":       {"unpacked", "unpacked/near"},
-	"unpacked/layer":          {"unpacked", "unpacked/publish", "mount/catalog", "mount/cas"},
+	"unpacked/layer":          {"unpacked", "unpacked/publish", "mount/catalog", "mount/cas", "mount/deflate"},
 	"unpacked/convert":        {"unpacked", "unpacked/wishlist", "unpacked/layer", "unpacked/publish", "mount/repo", "mount/catalog", "mount/cas"},
-	"unpacked/publish":        {"unpacked", "mount/repo", "mount/catalog", "mount/cas", "mount/fetch"},
+	"unpacked/publish":        {"unpacked", "mount/repo", "mount/catalog", "mount/cas", "mount/fetch", "mount/deflate"},
 	"unpacked/hub":            {"unpacked", "unpacked/*", "mount/repo", "mount/catalog", "mount/cas", "mount/fetch"},
 	"runtime/image":           {"unpacked"},
 	"runtime/ident":           {},

@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/klauspost/compress/zlib"
-
 	"github.com/flatrun/flatrun/mount/cas"
 )
 
@@ -51,30 +49,6 @@ func copyObject(ctx context.Context, s Storage, o cas.Object, w io.Writer) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, rc.Close()) }()
-	sum := o.Hash.Algorithm().New()
-	stored := io.TeeReader(rc, sum)
-	var plain io.Reader = stored
-	if o.Compression == cas.Zlib {
-		if plain, err = zlib.NewReader(stored); err != nil {
-			return fmt.Errorf("%w: %w", cas.ErrCorrupt, err)
-		}
-	}
-	limit := o.Size
-	if limit < 0 {
-		limit = cas.MaxUnknownSize
-	}
-	n, err := io.Copy(w, io.LimitReader(plain, limit+1))
-	if err != nil {
-		return fmt.Errorf("decompress: %w", err)
-	}
-	if _, err := io.Copy(io.Discard, stored); err != nil {
-		return err
-	}
-	if got, err := cas.NewHash(o.Hash.Algorithm(), sum.Sum(nil)); err != nil || got != o.Hash {
-		return fmt.Errorf("%w: its hash is %s", cas.ErrCorrupt, got)
-	}
-	if n > limit || o.Size >= 0 && n != o.Size {
-		return fmt.Errorf("%w: it holds %d bytes, %d were promised", cas.ErrCorrupt, n, o.Size)
-	}
-	return nil
+	_, err = cas.Decode(w, rc, o)
+	return err
 }

@@ -8,9 +8,8 @@ import (
 	"io"
 	"os"
 
-	"github.com/klauspost/compress/zlib"
-
 	"github.com/flatrun/flatrun/mount/cas"
+	"github.com/flatrun/flatrun/mount/deflate"
 )
 
 // objectStore is a Storage with how new objects are made for it.
@@ -24,11 +23,11 @@ type objectStore struct {
 // time.
 type compressor struct {
 	store objectStore
-	zlib  *zlib.Writer
+	zlib  *deflate.Writer
 }
 
 func newCompressor(s objectStore) *compressor {
-	return &compressor{store: s, zlib: zlib.NewWriter(io.Discard)}
+	return &compressor{store: s, zlib: deflate.NewWriter(io.Discard)}
 }
 
 // object returns the stored form of data and its hash. The form lies in out if
@@ -82,7 +81,7 @@ func (s objectStore) putFile(ctx context.Context, f string, suffix cas.Suffix) (
 	}
 	defer func() { err = errors.Join(err, out.Close(), os.Remove(out.Name())) }()
 	sum := s.algorithm.New()
-	z := zlib.NewWriter(io.MultiWriter(out, sum))
+	z := deflate.NewWriter(io.MultiWriter(out, sum))
 	if _, err = io.Copy(z, in); err == nil {
 		err = z.Close()
 	}
