@@ -156,6 +156,16 @@ func (a *app) find(fqrn string, p place) (*repository, error) {
 	return r, err
 }
 
+// findWithKeys is find for what signs without a transaction.
+func (a *app) findWithKeys(fqrn string, p place) (*repository, publish.Keys, error) {
+	r, err := a.find(fqrn, p)
+	if err != nil {
+		return nil, publish.Keys{}, err
+	}
+	keys, err := r.keys()
+	return r, keys, err
+}
+
 // waiting tells why nothing happens.
 func (a *app) waiting(err error, wait time.Duration) {
 	if !a.quiet && !a.json {

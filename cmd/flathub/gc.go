@@ -31,11 +31,7 @@ or among the newest --keep. Generic tags, which publish makes, expire like revis
 			p.addWriter(f)
 		},
 		run: func(ctx context.Context, a *app, args []string) error {
-			r, err := a.find(args[0], p)
-			if err != nil {
-				return err
-			}
-			keys, err := r.keys()
+			r, keys, err := a.findWithKeys(args[0], p)
 			if err != nil {
 				return err
 			}

@@ -86,38 +86,29 @@ func (p *progress) follow(name string, total int64, look func() int64) *meter {
 	if p.bars == nil && p.out == nil {
 		return m
 	}
-	go func() {
-		t := time.NewTicker(drawEvery)
-		defer t.Stop()
-		for {
-			select {
-			case <-m.stop:
-				return
-			case <-t.C:
-				m.set(look())
-			}
-		}
-	}()
+	go m.every(drawEvery, func() { m.set(look()) })
 	return m
+}
+
+// every calls f now and then until the meter ends.
+func (m *meter) every(interval time.Duration, f func()) {
+	t := time.NewTicker(interval)
+	defer t.Stop()
+	for {
+		select {
+		case <-m.stop:
+			return
+		case <-t.C:
+			f()
+		}
+	}
 }
 
 // tell prints lines while the meter runs.
 func (m *meter) tell() {
-	if m.p.out == nil {
-		return
+	if m.p.out != nil {
+		go m.every(tellEvery, func() { m.p.line("%s: %s\n", m.name, m.show(m.value.Load())) })
 	}
-	go func() {
-		t := time.NewTicker(tellEvery)
-		defer t.Stop()
-		for {
-			select {
-			case <-m.stop:
-				return
-			case <-t.C:
-				m.p.line("%s: %s\n", m.name, m.show(m.value.Load()))
-			}
-		}
-	}()
 }
 
 func (p *progress) line(format string, args ...any) {

@@ -18,11 +18,7 @@ few weeks: after 30 days clients refuse the repository.`,
 		examples: "flathub resign images.example.org",
 		flags:    p.addWriter,
 		run: func(ctx context.Context, a *app, args []string) error {
-			r, err := a.find(args[0], p)
-			if err != nil {
-				return err
-			}
-			keys, err := r.keys()
+			r, keys, err := a.findWithKeys(args[0], p)
 			if err != nil {
 				return err
 			}

@@ -28,11 +28,7 @@ rollback undoes the first.`,
 			p.addWriter(f)
 		},
 		run: func(ctx context.Context, a *app, args []string) error {
-			r, err := a.find(args[0], p)
-			if err != nil {
-				return err
-			}
-			keys, err := r.keys()
+			r, keys, err := a.findWithKeys(args[0], p)
 			if err != nil {
 				return err
 			}
