@@ -29,6 +29,8 @@ type storage struct {
 	repair   bool
 	profile  bool
 	into     string
+	days     int // -1: not given
+	dryRun   bool
 	progress int
 }
 
@@ -38,6 +40,8 @@ func (s *storage) define(set *flag.FlagSet) {
 		s.sized = true
 		return err
 	})
+	set.IntVar(&s.days, "days", -1, "leave what was used within so many days")
+	set.BoolVar(&s.dryRun, "dry-run", false, "only tell")
 	set.BoolVar(&s.repair, "repair", false, "move away what is wrong")
 	set.BoolVar(&s.profile, "profile", false, "only what the recorded start touched")
 	set.StringVar(&s.into, "into", "", "cache directory to fill")

@@ -125,7 +125,9 @@ func TestCacheClean(t *testing.T) {
 		args string
 		want string
 	}{
-		{"", "removed 0 objects"}, {"--size 500", "removed 7 objects, 700 B; left 5, 500 B"}, {"--all", "removed 5 objects, 500 B; left 0"},
+		{"", "removed 0 objects"}, {"--days 1", "removed 0 objects"}, {"--size 500 --dry-run", "would remove 700 B; would leave 500 B"},
+		{"--all --dry-run", "would remove 1.2 kB; would leave 0 B"}, {"--size 500", "removed 7 objects, 700 B; left 5, 500 B"}, {"--days 0", "removed 4 objects, 400 B; left 1"},
+		{"--all", "removed 1 objects, 100 B; left 0"},
 	} {
 		text, err := says(t, append([]string{"cache", "clean"}, strings.Fields(step.args)...)...)
 		if err != nil || !strings.Contains(text, step.want) {
@@ -208,7 +210,7 @@ func TestCacheUsage(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	for args, want := range map[string]string{
 		"cache frob": "usage:", "cache export": "usage:", "cache import": "usage:", "cache info x": "takes no", "cache": "usage:",
-		"cache clean --size 1 --all": "not both", "cache clean --size x": "size", "cache list [": "pattern", "cache import /no/such": "/no/such",
+		"cache clean --size 1 --all": "not both", "cache clean --days 1 --all": "not several of them", "cache clean --size x": "size", "cache list [": "pattern", "cache import /no/such": "/no/such",
 		"cache export " + file: "nothing to export", "prefetch": "usage:", "prefetch a --all --profile": "not both", "prefetch /cvmfs/a.b/c": "a.b",
 	} {
 		if _, err := says(t, strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), want) {

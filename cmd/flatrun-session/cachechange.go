@@ -11,19 +11,33 @@ import (
 	"github.com/flatrun/flatrun/mount/config"
 )
 
-// cacheClean evicts what was not used for the longest time, down to --size, or to nothing; without either to the limit. What
-// packs brought counts; profiles go with --all.
+// cacheClean evicts what was not used for the longest time, down to --size, to what was used within --days, or to nothing;
+// without any of them to the limit. What packs brought counts; profiles go with --all.
 func cacheClean(ctx context.Context, c *call, settings *config.Config, _ string) error {
 	if c.all && c.storage.sized {
 		return errors.New("give --size or --all, not both")
 	}
+	byAge := c.storage.days >= 0
+	if byAge && (c.all || c.storage.sized) {
+		return errors.New("give --days, --size or --all, not several of them")
+	}
 	sized := c.all || c.storage.sized
-	if !sized && (settings.Cache.Limit == 0 || settings.Cache.Shared) {
-		return errors.New("the cache has no limit to come down to: give --size or --all")
+	if !sized && !byAge && (settings.Cache.Limit == 0 || settings.Cache.Shared) {
+		return errors.New("the cache has no limit to come down to: give --size, --days or --all")
 	}
 	caches, err := toClean(ctx, settings, int64(c.storage.size), sized)
 	if err != nil {
 		return err
+	}
+	if byAge {
+		for i := range caches {
+			if caches[i].target, err = recent(ctx, caches[i].Cache, time.Duration(c.storage.days)*24*time.Hour); err != nil {
+				return err
+			}
+		}
+	}
+	if c.storage.dryRun {
+		return sayCleaned(caches)
 	}
 	var before, objects, after, left int64
 	for _, one := range caches {
@@ -48,6 +62,28 @@ func cacheClean(ctx context.Context, c *call, settings *config.Config, _ string)
 		return err
 	}
 	return nil
+}
+
+// recent counts the bytes of what was used within a time, and of what is pinned.
+func recent(ctx context.Context, cache *cas.Cache, within time.Duration) (bytes int64, err error) {
+	since := time.Now().Add(-within)
+	err = cache.List(ctx, func(e cas.Entry) error {
+		if e.Pinned || e.Used.After(since) {
+			bytes += e.Size
+		}
+		return nil
+	})
+	return bytes, err
+}
+
+// sayCleaned tells what would go.
+func sayCleaned(caches []cleaned) error {
+	var gone, left int64
+	for _, one := range caches {
+		gone, left = gone+max(one.bytes-one.target, 0), left+min(one.bytes, one.target)
+	}
+	_, err := fmt.Printf("would remove %s; would leave %s\n", show.Size(gone), show.Size(left))
+	return err
 }
 
 // count is exact, unlike the cache's own estimate.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -13,12 +14,19 @@ import (
 type storageOptions struct {
 	Size, Into      string
 	Repair, Profile bool
+	Days            number
+	DryRun          bool
+	Types           []string // of Apptainer's cache
+	Verbose         bool
 }
 
 // storageVerbs deal with the cache of objects.
 func storageVerbs() []verb {
 	structured := func(o *options) []flag {
 		return []flag{{name: "json", short: "j", value: &o.JSON, help: "print structured JSON"}}
+	}
+	list := func(o *options) []flag {
+		return append(structured(o), typesFlag(o), flag{name: "verbose", short: "v", value: &o.Storage.Verbose, hidden: true, help: "objects are always listed"})
 	}
 	return []verb{
 		{
@@ -29,14 +37,15 @@ func storageVerbs() []verb {
 					short: "Show size, limit and age of the cache, and the tiers below it", examples: "{} cache info",
 				},
 				{
-					name: "list", aliases: []string{"ls"}, operands: "[PATTERN]", min: 0, max: 1, flags: structured, run: runCache("list"),
+					name: "list", aliases: []string{"ls"}, operands: "[PATTERN]", min: 0, max: 1, flags: list, run: runCache("list"),
 					short: "List objects, those whose hash matches or begins with PATTERN", examples: "{} cache list 'ab*'",
 				},
 				{
 					name: "clean", min: 0, max: 0, flags: cleanFlags, run: runCache("clean"),
 					short: "Remove what was not used for the longest time",
-					long:  "Brings the cache down to its limit, or to --size. Catalogs go last. Containers that use an object keep it.",
+					long:  "Brings the cache down to its limit, or to --size, or to what was used within --days. Catalogs go last. Containers that use an object keep it. Nothing is asked: --force alone is --all, as scripts for Apptainer mean it.",
 					examples: `{} cache clean --size 5GB
+{} cache clean --days 30 --dry-run
 {} cache clean --all`,
 				},
 				{
@@ -70,8 +79,31 @@ func storageVerbs() []verb {
 func cleanFlags(o *options) []flag {
 	return []flag{
 		{name: "size", short: "s", value: &o.Storage.Size, arg: "size", help: "leave at most so much, such as 5GB"},
+		{name: "days", short: "D", value: &o.Storage.Days, arg: "n", help: "leave what was used within so many days"},
 		{name: "all", short: "a", value: &o.All, help: "leave nothing"},
+		{name: "force", short: "f", value: &o.Force, help: "the same as --all, unless --size or --days is given"},
+		{name: "dry-run", short: "n", value: &o.Storage.DryRun, help: "only tell how much would go"},
+		typesFlag(o),
 	}
+}
+
+// cacheTypes are those of Apptainer's cache. Ours has blobs, so to speak, and nothing of the others.
+var cacheTypes = []string{"all", "blob", "blobs", "library", "oci", "shub", "net", "oras"}
+
+func typesFlag(o *options) flag {
+	return flag{name: "type", short: "T", value: &o.Storage.Types, arg: "list", hidden: true, help: "all or blob; the cache has nothing of Apptainer's other types"}
+}
+
+// concerned reports whether the types that were asked for are there.
+func (s storageOptions) concerned() (bool, error) {
+	concerned := len(s.Types) == 0
+	for _, t := range s.Types {
+		if !slices.Contains(cacheTypes, t) {
+			return false, fatal("--type %s: not a valid type, it is one of %s", t, strings.Join(cacheTypes, ", "))
+		}
+		concerned = concerned || slices.Contains(cacheTypes[:3], t)
+	}
+	return concerned, nil
 }
 
 func repairFlags(o *options) []flag {
@@ -94,7 +126,7 @@ func (s storageOptions) words(o *options) []string {
 		word  string
 	}{
 		{o.JSON, "--json"}, {o.All, "--all"}, {s.Repair, "--repair"}, {s.Profile, "--profile"},
-		{s.Size != "", "--size=" + s.Size}, {s.Into != "", "--into=" + s.Into},
+		{s.Days.text != "", "--days=" + s.Days.text}, {s.DryRun, "--dry-run"}, {s.Size != "", "--size=" + s.Size}, {s.Into != "", "--into=" + s.Into},
 	} {
 		if f.given {
 			words = append(words, f.word)
@@ -105,6 +137,10 @@ func (s storageOptions) words(o *options) []string {
 
 func runCache(name string) func(*program, *options, []string) error {
 	return func(p *program, o *options, args []string) error {
+		if there, err := o.Storage.concerned(); err != nil || !there {
+			return err
+		}
+		o.All = o.All || o.Force && o.Storage.Size == "" && o.Storage.Days.text == ""
 		return p.watchSession("cache", append(append(o.Storage.words(o), name), args...))
 	}
 }
