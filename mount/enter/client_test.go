@@ -1,0 +1,39 @@
+package enter
+
+import (
+	"bytes"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// FuzzReply reads what something in the place of a session may answer.
+func FuzzReply(f *testing.F) {
+	f.Add([]byte("{\"resolved\":{\"fqrn\":\"a.example.org\"}}\n{}\n"))
+	f.Add([]byte("{\"error\":\"no\"}\nnull\n"))
+	f.Add([]byte("[]\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		text = text[:min(len(text), 32<<10)] // what a socket takes without a reader
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := os.NewFile(uintptr(pair[1]), "server")
+		if _, err := server.Write(text); err != nil {
+			t.Fatal(err)
+		}
+		server.Close()
+		s := newSession(pair[0], "")
+		defer s.Conn.Close()
+		for range bytes.Count(text, []byte("\n")) {
+			if reply, err := s.read(time.Minute); err == nil && reply.Error != "" {
+				t.Fatalf("an error passes for an answer: %+v", reply)
+			}
+		}
+		if _, err := s.read(time.Minute); err == nil {
+			t.Fatal("an answer without end")
+		}
+	})
+}
