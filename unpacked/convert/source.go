@@ -93,6 +93,7 @@ func (s Source) openLocal(kind, rest string) ([]Image, error) {
 		}
 		index, err := archive.index()
 		if err != nil {
+			archive.file.Close()
 			return nil, err
 		}
 		return s.tagged(index, tag)
@@ -336,7 +337,7 @@ func (s Source) ofPlatform(img v1.Image) ([]Image, error) {
 		return nil, err
 	}
 	p := config.Platform()
-	if p.OS == "" || p.Architecture == "" {
+	if p == nil || p.OS == "" || p.Architecture == "" { // nil where the configuration says nothing of it
 		return []Image{{Image: img, Platform: s.platforms()[0]}}, nil
 	}
 	for _, wanted := range s.Platforms {
