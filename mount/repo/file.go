@@ -96,6 +96,23 @@ func (v *Revision) File(ctx context.Context, n Node) (*File, error) {
 	return &File{store: v.repo.cfg.Store, name: n.Path, size: n.Entry.Size, parts: parts}, nil
 }
 
+// ReadFile reads a regular file whole. One of more than limit bytes is an error.
+func (v *Revision) ReadFile(ctx context.Context, n Node, limit int64) ([]byte, error) {
+	f, err := v.File(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if f.size > limit {
+		return nil, fmt.Errorf("read %s: it has %d bytes, more than %d", n.Path, f.size, limit)
+	}
+	b := make([]byte, f.size)
+	if n, err := f.ReadContext(ctx, b, 0); n < len(b) {
+		return nil, err
+	}
+	return b, nil
+}
+
 // Size is the file's length in bytes.
 func (f *File) Size() int64 { return f.size }
 

@@ -198,7 +198,14 @@ func TestContent(t *testing.T) {
 	v := repotest.Open(t, r.Uncached(t)).Head()
 	ctx := context.Background()
 	for _, path := range []string{"/whole", "/chunked", "/dir/external", "/dir/external-chunked"} {
-		f := must(v.File(ctx, must(v.Lookup(ctx, path))))
+		n := must(v.Lookup(ctx, path))
+		if b, err := v.ReadFile(ctx, n, 1600); err != nil || string(b) != content {
+			t.Errorf("%s: %d bytes, %v", path, len(b), err)
+		}
+		if _, err := v.ReadFile(ctx, n, 1599); err == nil || !strings.Contains(err.Error(), "more than 1599") {
+			t.Errorf("%s, limited: %v", path, err)
+		}
+		f := must(v.File(ctx, n))
 		for _, at := range []struct{ offset, length int }{{0, 1600}, {99, 2}, {100, 100}, {0, 1}, {1599, 1}, {50, 1000}, {600, 700}} {
 			p := make([]byte, at.length)
 			if n, err := f.ReadAt(p, int64(at.offset)); n != at.length || err != nil || string(p) != content[at.offset:at.offset+at.length] {

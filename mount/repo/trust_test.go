@@ -81,12 +81,7 @@ func readEverything(cfg repo.Config) error {
 		if !n.Entry.IsRegular() {
 			return nil
 		}
-		f, err := v.File(ctx, n)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		_, err = f.ReadContext(ctx, make([]byte, f.Size()), 0)
+		_, err := v.ReadFile(ctx, n, 1<<20)
 		return err
 	}
 	return walk(v.Root())

@@ -43,12 +43,7 @@ func text(t *testing.T, v *repo.Revision, path string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := v.File(context.Background(), n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size()))
+	b, err := v.ReadFile(context.Background(), n, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,19 +60,7 @@ func (v catalogView) read(ctx context.Context, p string, limit int64) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	f, err := v.File(ctx, n)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if f.Size() > limit {
-		return nil, fmt.Errorf("%s has %d bytes, more than %d", p, f.Size(), limit)
-	}
-	b := make([]byte, f.Size())
-	if n, err := f.ReadContext(ctx, b, 0); n < len(b) {
-		return nil, err
-	}
-	return b, nil
+	return v.ReadFile(ctx, n, limit)
 }
 
 // lookup tells what is not in the repository from what its servers do not have: a catalog that cannot be fetched must not

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -337,10 +336,5 @@ func readFile(ctx context.Context, v *repo.Revision, p string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := v.File(ctx, n)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.NewSectionReader(f, 0, min(n.Entry.Size, maxDocument)))
+	return v.ReadFile(ctx, n, maxDocument)
 }
