@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -149,6 +151,8 @@ func (p *program) operands(v *verb, n int, word string) (found []string) {
 			found = append(found, p.imageNames(word)...)
 		case v.parent == "instance" && strings.HasPrefix(choice, "NAME") && n == 0:
 			found = append(found, instanceNames("", word)...)
+		case choice == "FQRN":
+			found = append(found, p.repositoryNames(word)...)
 		case choice == "COMMAND" && v.name == "help":
 			found = append(found, verbNames(verbs(), word)...)
 		case choice == strings.ToLower(choice) && strings.HasPrefix(choice, word):
@@ -158,8 +162,50 @@ func (p *program) operands(v *verb, n int, word string) (found []string) {
 	return found
 }
 
-// imagePatience is how long somebody who pressed a key waits for names.
-const imagePatience = 2 * time.Second
+// patience is how long somebody who pressed a key waits for names.
+const patience = 2 * time.Second
+
+// repositoryNames are those of the repositories that the configuration knows, and of those that the host has mounted.
+func (p *program) repositoryNames(word string) (found []string) {
+	if mounted, err := os.ReadDir("/cvmfs"); err == nil {
+		for _, entry := range mounted {
+			found = append(found, entry.Name())
+		}
+	}
+	for line := range strings.Lines(string(p.askSession("config", "show"))) {
+		key, _, _ := strings.Cut(line, " ")
+		if key, ok := strings.CutPrefix(key, "repositories."); ok && strings.Contains(key, ".") {
+			found = append(found, key[:strings.LastIndexByte(key, '.')])
+		}
+	}
+	found = slices.DeleteFunc(found, func(name string) bool {
+		return !strings.HasPrefix(name, word) || !strings.Contains(name, ".") || strings.HasPrefix(name, ".")
+	})
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// askSession returns what the session's program answers in time, for completion: nobody would read why it does not, in
+// the middle of a command line.
+func (p *program) askSession(words ...string) []byte {
+	file, err := findSession()
+	if err != nil {
+		return nil
+	}
+	words = slices.Clone(words)
+	if p.config != "" {
+		words = append(words, "--config", p.config)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, file, words...)
+	cmd.Env = p.environ
+	answer, err := cmd.Output()
+	if err != nil {
+		return nil
+	}
+	return answer
+}
 
 // imageNames asks for the names of images. Paths are the shell's to complete.
 func (p *program) imageNames(word string) []string {
@@ -170,26 +216,13 @@ func (p *program) imageNames(word string) []string {
 	if word != "" && strings.ContainsRune("/.~$", rune(word[0])) {
 		return nil
 	}
-	file, err := findSession()
-	if err != nil {
-		return nil
-	}
 	query, err := json.Marshal(imageQuery{Complete: &word})
 	if err != nil {
 		return nil
 	}
-	args := []string{"images", string(query)}
-	if p.config != "" {
-		args = append(args, "--config", p.config)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), imagePatience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, file, args...)
-	cmd.Env = p.environ
-	answer, err := cmd.Output()
 	var names []string
-	if err != nil || json.NewDecoder(bytes.NewReader(answer)).Decode(&names) != nil {
-		return nil // nobody would read why, in the middle of a command line
+	if json.NewDecoder(bytes.NewReader(p.askSession("images", string(query)))).Decode(&names) != nil {
+		return nil
 	}
 	return names
 }
