@@ -10,11 +10,11 @@ import (
 )
 
 // mount attaches one source at its place.
-func (t *Tree) mount(sources []source, s source, p Place) error {
+func (t *Tree) mount(sources []source, places []Place, s source, p Place) error {
 	if s.m.Kind == Link {
 		return t.link(s.m)
 	}
-	target, err := t.target(sources, s, p)
+	target, err := t.target(sources, places, s, p)
 	if err != nil {
 		return err
 	}
@@ -49,8 +49,9 @@ func attachError(err error, s source, p Place) error {
 	return fmt.Errorf("attach at %s: %w", p.Path, err)
 }
 
-// target opens the place of a mount in the new root.
-func (t *Tree) target(sources []source, s source, p Place) (int, error) {
+// target opens the place of a mount in the new root. A mount point that is missing inside an earlier mount is made there,
+// and stays: on the host, if that shows a directory of the host's.
+func (t *Tree) target(sources []source, places []Place, s source, p Place) (int, error) {
 	if p.Over {
 		dir, err := inRoot(t.fd, path.Dir(p.Path), unix.O_DIRECTORY)
 		if err != nil {
@@ -66,13 +67,35 @@ func (t *Tree) target(sources []source, s source, p Place) (int, error) {
 	if p.Inside < 0 {
 		return -1, fmt.Errorf("%s has vanished from the image", p.Path)
 	}
-	if around := sources[p.Inside].m; around.Kind != Memory && !around.Make {
-		return -1, fmt.Errorf("%s is not in %s, which is mounted around it: make it there first", p.Path, around.Source)
+	around := sources[p.Inside].m
+	if s.m.Weak && around.Kind == Bind && !around.Make {
+		return -1, fmt.Errorf("%s is not in %s, which is mounted around it", p.Path, around.Source)
 	}
-	return t.makeInside(p.Path, s.dir)
+	fd, err = t.makeWritable(places[p.Inside].Path, around, func() (int, error) { return t.makeInside(p.Path, s.dir) })
+	if err != nil {
+		return -1, fmt.Errorf("%s is not in %s, which is mounted around it, and cannot be made there: %w", p.Path, around.Source, err)
+	}
+	return fd, nil
 }
 
-// makeInside makes a mount point in a directory of our own, and what leads to it.
+// makeWritable calls do while the mount at place, which may be shown read-only, can be written.
+func (t *Tree) makeWritable(place string, m *Mount, do func() (int, error)) (int, error) {
+	if !m.ReadOnly {
+		return do()
+	}
+	fd, err := inRoot(t.fd, place, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(fd)
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}); err != nil {
+		return -1, err
+	}
+	made, err := do()
+	return made, errors.Join(err, unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}))
+}
+
+// makeInside makes a mount point in what is mounted already, and what leads to it.
 func (t *Tree) makeInside(name string, dir bool) (int, error) {
 	parent, err := inRoot(t.fd, path.Dir(name), unix.O_DIRECTORY)
 	if errors.Is(err, fs.ErrNotExist) && path.Dir(name) != name {

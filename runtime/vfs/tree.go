@@ -135,7 +135,7 @@ func (t *Tree) mountAll(sources []source) error {
 		}
 		err := p.Err
 		if err == nil {
-			err = t.mount(sources, s, p)
+			err = t.mount(sources, places, s, p)
 		}
 		switch {
 		case err == nil:
