@@ -26,7 +26,7 @@ func ReadHost(uid, gid int) (Host, error) {
 	} else {
 		h.User = Account{Name: plain(os.Getenv("USER")), Shell: plain(os.Getenv("SHELL"))}
 	}
-	if home := os.Getenv("HOME"); path.IsAbs(home) {
+	if home := os.Getenv("HOME"); path.IsAbs(home) && (h.Home == "" || !foreign(home)) {
 		h.Home = path.Clean(home)
 	}
 	if fields := accountLine("/etc/group", gid); len(fields) >= 3 {
@@ -38,6 +38,13 @@ func ReadHost(uid, gid int) (Host, error) {
 		return h, fmt.Errorf("working directory: %w", err)
 	}
 	return h, nil
+}
+
+// foreign reports whether a directory is somebody else's: HOME may be left over from the user who called su or sudo. "/"
+// is what accounts without a home have.
+func foreign(dir string) bool {
+	var st unix.Stat_t
+	return dir != "/" && unix.Stat(dir, &st) == nil && st.Uid != uint32(os.Geteuid())
 }
 
 // accountLine returns the fields of the first line with this id in third place.

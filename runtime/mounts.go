@@ -165,6 +165,8 @@ func home(req Request, host Host) []specs.Mount {
 		return []specs.Mount{bind(path.Join(req.Workdir, "home"), target, "nosuid", "nodev", optMake+"=700", optOrigin+"=--workdir")}
 	case req.Contain:
 		return []specs.Mount{memory(target, "700")}
+	case req.Home.Empty:
+		return []specs.Mount{memory(target, "755")}
 	}
 	// A batch account may have a home directory that exists on no node.
 	return []specs.Mount{bind(host.Home, target, "nosuid", "nodev", optOptional, optOrigin+"=home directory")}
@@ -231,8 +233,8 @@ func accounts(req Request, host Host) (m []specs.Mount) {
 	if dir == "" {
 		dir = "/"
 	}
-	if shell == "" {
-		shell = "/bin/sh"
+	if shell == "" || req.Namespaces.Fakeroot {
+		shell = "/bin/sh" // the caller's is not root's, and the image may lack it
 	}
 	if name != "" && !req.without("passwd", "/etc/passwd") {
 		line := fmt.Sprintf("%s:x:%d:%d:%s:%s:%s", name, uid, gid, host.User.Gecos, dir, shell)

@@ -70,6 +70,7 @@ type Home struct {
 	None   bool   // no home directory, unless the working directory lies in it
 	Source string // host directory; "" = Host.Home (with Contain: an empty one)
 	Target string // "" = Source, else Host.Home
+	Empty  bool   // an empty directory in memory
 }
 
 // Overlay is a directory laid over the image, the last one uppermost.
@@ -107,7 +108,7 @@ type Host struct {
 	Groups   []uint32
 	User     Account
 	Group    string // name of GID, "" if it has none
-	Home     string // $HOME if it is an absolute path, else the account's
+	Home     string // $HOME if it is an absolute path and not somebody else's directory, else the account's
 	Cwd      string // the caller's working directory, by the name the caller knows it ($PWD if that is right)
 	TTY      string // path of the terminal on standard input, "" if none
 }
