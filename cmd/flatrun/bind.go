@@ -202,6 +202,25 @@ func (b *userBind) mountField(key, value string) error {
 	return nil
 }
 
+// distinctBinds leaves out binds to a destination that an earlier one has: flags come before variables.
+func (c *container) distinctBinds() []userBind {
+	taken := make(map[string]bool, len(c.binds))
+	var kept []userBind
+	for _, b := range c.binds {
+		if target := filepath.Clean(b.Target); taken[target] {
+			c.log.warnf("While bind mounting '%s:%s': destination is already in the mount point list", b.Source, b.Target)
+			continue
+		} else {
+			taken[target] = true
+		}
+		kept = append(kept, b)
+	}
+	return kept
+}
+
+// depth is the number of directories that lead to a path.
+func depth(path string) int { return strings.Count(strings.TrimSuffix(filepath.Clean(path), "/"), "/") }
+
 // nestedBinds is the list of destinations that a runtime started inside binds again.
 func nestedBinds(binds []userBind) string {
 	var targets []string

@@ -42,13 +42,18 @@ func (p *program) exit(err error) int {
 	var script scriptError
 	switch {
 	case err == nil:
+		p.log.release()
 		return 0
 	case errors.As(err, &code):
+		p.log.release()
 		return int(code)
 	case errors.As(err, &usage):
+		p.log.hold = false
 		p.printUsageError(usage)
+		p.log.release()
 		return exitUsage
 	case errors.As(err, &script):
+		p.log.release()
 		p.log.errorf("%s", script.text)
 		return exitUsage
 	}

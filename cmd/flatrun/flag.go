@@ -165,7 +165,7 @@ type twinError struct {
 }
 
 func (e twinError) Error() string {
-	return "environment variable for " + e.key + " has value " + e.value + ": " + e.err.Error()
+	return "While parsing environment variables: that for " + e.key + " has value " + e.value + ": " + e.err.Error()
 }
 func (e twinError) Unwrap() error { return e.err }
 

@@ -30,7 +30,7 @@ func (p *program) parseGlobal(args []string) (*global, error) {
 		return nil, usageError{reason: err.Error()}
 	}
 	if err := p.applyTwins(set, globalFlags(p, g)); err != nil {
-		return nil, usageError{reason: err.Error()}
+		return nil, err
 	}
 	g.rest = set.Args()
 	p.setLevel(g)

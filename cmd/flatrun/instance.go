@@ -35,13 +35,13 @@ func instanceVerb() verb {
 		long: "An instance is a container that goes on after the command that started it has ended. exec, run and shell enter it by the name instance://NAME. It belongs to the user on this machine, and ends at the latest with the batch job that it was started in.",
 		verbs: []verb{
 			{
-				name: "start", operands: "IMAGE NAME [ARG...]", min: 2, max: -1, flags: start, run: runInstanceStart,
+				name: "start", operands: "IMAGE NAME [ARG...]", min: 2, max: -1, flags: start, starts: true, run: runInstanceStart,
 				short:    "Start an instance with the image's start script",
 				long:     "Its output goes to files that instance list --logs names.\n\n" + imageHelp,
 				examples: "{} instance start --bind /data ./rootfs db\n{} exec instance://db ps\n{} instance stop db",
 			},
 			{
-				name: "run", operands: "IMAGE NAME [ARG...]", min: 2, max: -1, flags: start, run: runInstanceRun,
+				name: "run", operands: "IMAGE NAME [ARG...]", min: 2, max: -1, flags: start, starts: true, run: runInstanceRun,
 				short:    "Start an instance with what the image was made for",
 				long:     "Like instance start, with the image's run script or entry point.\n\n" + imageHelp,
 				examples: "{} instance run registry.example.org/library/redis:7 cache --port 7000",

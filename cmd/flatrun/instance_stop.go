@@ -16,7 +16,7 @@ const killTime = 10 * time.Second
 
 func runInstanceStop(p *program, o *options, args []string) error {
 	if len(args) == 0 && !o.All {
-		return usageError{verb: findVerb("instance"), reason: "stop: give the name of an instance, or --all"}
+		return usageError{verb: findNested("instance", "stop"), reason: "invalid command: give the name of an instance, or --all"}
 	}
 	signal, err := parseSignal(o.Stop.Signal)
 	if err != nil {
@@ -34,7 +34,7 @@ func runInstanceStop(p *program, o *options, args []string) error {
 		return err
 	}
 	if len(states) == 0 {
-		return fatal("%w", instance.ErrNotFound)
+		return usageError{verb: findNested("instance", "stop"), reason: instance.ErrNotFound.Error()}
 	}
 	err = p.stopAll(states, signal, time.Duration(max(o.Stop.Timeout, 0))*time.Second)
 	store.List("*") // removes their state

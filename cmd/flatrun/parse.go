@@ -24,7 +24,7 @@ func (p *program) parseVerb(v *verb, o *options, args []string) ([]string, error
 		return nil, nil
 	}
 	if err := p.applyTwins(set, table); err != nil {
-		return nil, usageError{verb: v, reason: err.Error()}
+		return nil, err
 	}
 	for _, f := range table {
 		given := set.Lookup(f.name).Changed

@@ -55,6 +55,7 @@ func (p *program) compatible() bool {
 
 // main interprets the arguments after the program's name.
 func (p *program) main(args []string) error {
+	p.log.hold = true // until it is known that this program is not started once more
 	global, err := p.parseGlobal(args)
 	if err != nil {
 		return err
@@ -83,6 +84,7 @@ func (p *program) runVerb(v *verb, args []string) error {
 		return fatal("%s: %s", v.path(), v.refuse)
 	}
 	if v.raw {
+		p.log.release()
 		return v.run(p, nil, args)
 	}
 	opts := &options{}
@@ -93,13 +95,30 @@ func (p *program) runVerb(v *verb, args []string) error {
 	if opts.Help {
 		return p.printVerbHelp(v)
 	}
-	if len(rest) < v.min {
-		return usageError{verb: v, reason: fmt.Sprintf("requires at least %d arg(s), only received %d", v.min, len(rest))}
+	if err := v.checkCount(len(rest)); err != nil {
+		return err
 	}
-	if v.max >= 0 && len(rest) > v.max {
-		return usageError{verb: v, reason: fmt.Sprintf("accepts at most %d arg(s), received %d", v.max, len(rest))}
+	if !v.starts {
+		p.log.release()
 	}
 	return v.run(p, opts, rest)
+}
+
+// checkCount checks the number of operands.
+func (v *verb) checkCount(n int) error {
+	if n >= v.min && (v.max < 0 || n <= v.max) {
+		return nil
+	}
+	reason := fmt.Sprintf("accepts between %d and %d arg(s), received %d", v.min, v.max, n)
+	switch {
+	case v.max < 0:
+		reason = fmt.Sprintf("requires at least %d arg(s), only received %d", v.min, n)
+	case v.min == v.max:
+		reason = fmt.Sprintf("accepts %d arg(s), received %d", v.min, n)
+	case v.min == 0:
+		reason = fmt.Sprintf("accepts at most %d arg(s), received %d", v.max, n)
+	}
+	return usageError{verb: v, reason: reason}
 }
 
 // runNested runs the verb below a group such as "config show".

@@ -2,7 +2,10 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,7 +22,7 @@ func (c *container) request() (*runtime.Request, error) {
 	o := c.options
 	r := &runtime.Request{
 		Image:   runtime.Image{Path: c.image.Root, Name: c.arg},
-		Scratch: o.Scratch, Cwd: o.Dir, Contain: o.Contain, NoMount: o.NoMount, CVMFS: c.cvmfs(), Repositories: c.kept,
+		Scratch: o.Scratch, Cwd: o.initialDir(), Contain: o.Contain, NoMount: o.NoMount, CVMFS: c.cvmfs(), Repositories: c.kept,
 		Writable: o.Writable, WritableTmpfs: o.WritableTmpfs && !o.Writable,
 		Namespaces: runtime.Namespaces{PID: o.PID, IPC: o.IPC, UTS: o.UTS, Net: o.Net, Fakeroot: o.Fakeroot},
 		NoInit:     o.NoInit, Hostname: o.Hostname,
@@ -28,9 +31,11 @@ func (c *container) request() (*runtime.Request, error) {
 	if o.Writable && o.WritableTmpfs {
 		c.log.warnf("Disabling --writable-tmpfs flag, mutually exclusive with --writable")
 	}
-	for _, b := range c.binds {
+	for _, b := range c.distinctBinds() {
 		r.Binds = append(r.Binds, b.Bind)
 	}
+	// What lies inside another bind must not be hidden by it.
+	slices.SortStableFunc(r.Binds, func(a, b runtime.Bind) int { return depth(a.Target) - depth(b.Target) })
 	if o.NoUmask {
 		mask := uint32(0o022)
 		r.Umask = &mask
@@ -82,6 +87,10 @@ func (c *container) placeHome(r *runtime.Request) error {
 		return fatal("home directory %s must be an absolute path in the container", target)
 	}
 	r.Home.Source, r.Home.Target = abs, target
+	if _, err := os.Stat(abs); errors.Is(err, fs.ErrNotExist) {
+		c.log.warnf("Home directory %s does not exist: %s is empty in the container", abs, target)
+		r.Home.Source, r.Home.Empty = "", true
+	}
 	return nil
 }
 
@@ -99,7 +108,8 @@ func (c *container) placeWorkdir(r *runtime.Request) error {
 	if err != nil {
 		return fatal("workdir %s: %w", c.options.Workdir, err)
 	}
-	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+	// Scratch directories are made with all that leads to them.
+	if info, err := os.Stat(dir); err != nil && c.options.Contain || err == nil && !info.IsDir() {
 		return fatal("workdir %s is not an existing directory: make it, or leave out --workdir", c.options.Workdir)
 	}
 	r.Workdir = dir
@@ -164,19 +174,31 @@ func (c *container) placeNames(r *runtime.Request) error {
 	}
 	var text strings.Builder
 	for server := range strings.SplitSeq(c.options.DNS, ",") {
-		if server = strings.TrimSpace(server); server != "" {
-			fmt.Fprintf(&text, "nameserver %s\n", server)
+		if server = strings.TrimSpace(server); server == "" {
+			continue
 		}
+		if _, err := netip.ParseAddr(server); err != nil {
+			return fatal("dns ip %s is not a valid IP address", server)
+		}
+		fmt.Fprintf(&text, "nameserver %s\n", server)
 	}
 	r.Files = append(r.Files, runtime.File{Target: "/etc/resolv.conf", Content: text.String()})
 	return nil
 }
 
+// initialDir is the directory of --pwd. A relative one is meant from the root.
+func (o *options) initialDir() string {
+	if o.Dir == "" {
+		return ""
+	}
+	return filepath.Join("/", o.Dir)
+}
+
 // checkDirectory refuses an initial directory that the container will not have.
 // Only what is certain counts: binds and default mounts bring directories too.
 func (c *container) checkDirectory(r *runtime.Request, root *singularity.Root) error {
-	dir := filepath.Clean(c.options.Dir)
-	if c.options.Dir == "" || root.MayExist(dir) {
+	dir := c.options.initialDir()
+	if dir == "" || root.MayBeDir(dir) {
 		return nil
 	}
 	for _, b := range r.Binds {

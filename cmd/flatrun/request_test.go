@@ -116,7 +116,7 @@ func TestRequestRefused(t *testing.T) {
 		"--home a:b:c":                   "incorrect number of elements: 3",
 		"--home :/x":                     "give an existing directory",
 		"--home a:b":                     "must be an absolute path",
-		"--workdir nothing":              "is not an existing directory",
+		"--contain --workdir nothing":    "is not an existing directory",
 		"--workdir file":                 "is not an existing directory",
 		"--overlay nothing":              "while opening overlay nothing",
 		"--overlay file":                 "overlay file is a file",

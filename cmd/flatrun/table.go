@@ -5,7 +5,7 @@ func containerVerbs() []verb {
 	shell := func(o *options) []flag { return append(containerFlags(o), shellFlags(o)...) }
 	return []verb{
 		{
-			name: "exec", operands: "IMAGE COMMAND [ARG...]", min: 2, max: -1, flags: containerFlags, run: runExec,
+			name: "exec", operands: "IMAGE COMMAND [ARG...]", min: 2, max: -1, flags: containerFlags, starts: true, run: runExec,
 			short: "Run a command in an image",
 			long:  imageHelp + "\n\nWhat follows IMAGE belongs to the command. Its exit code is passed on; 255 and a line that starts with FATAL: mean that it could not be started.",
 			examples: `{} exec /cvmfs/unpacked.cern.ch/registry.hub.docker.com/library/debian:12 cat /etc/os-release
@@ -13,21 +13,21 @@ func containerVerbs() []verb {
 {} exec --cleanenv --contain ./rootfs /bin/sh -c 'echo $HOME'`,
 		},
 		{
-			name: "run", operands: "IMAGE [ARG...]", min: 1, max: -1, flags: containerFlags, run: runRun,
+			name: "run", operands: "IMAGE [ARG...]", min: 1, max: -1, flags: containerFlags, starts: true, run: runRun,
 			short: "Run what the image was made for",
 			long:  "Starts the image's run script, or the entry point and command of its OCI configuration, or /bin/sh where it has none.\n\n" + imageHelp,
 			examples: `{} run registry.example.org/library/hello:latest
 {} run --env DEBUG=1 ./rootfs --flag-of-the-program`,
 		},
 		{
-			name: "shell", operands: "IMAGE", min: 1, max: -1, flags: shell, run: runShell,
+			name: "shell", operands: "IMAGE", min: 1, max: -1, flags: shell, starts: true, run: runShell,
 			short: "Run an interactive shell in an image",
 			long:  "Starts $SINGULARITY_SHELL or the program of --shell, else bash, else sh, on your own terminal.\n\n" + imageHelp,
 			examples: `{} shell registry.example.org/library/debian:12
 {} shell --shell /bin/zsh --writable-tmpfs ./rootfs`,
 		},
 		{
-			name: "test", operands: "IMAGE [ARG...]", min: 1, max: -1, flags: containerFlags, run: runTest,
+			name: "test", operands: "IMAGE [ARG...]", min: 1, max: -1, flags: containerFlags, starts: true, run: runTest,
 			short:    "Run the image's own tests",
 			long:     "Starts the test script of the image. An image without one passes.\n\n" + imageHelp,
 			examples: `{} test ./rootfs`,
@@ -133,7 +133,7 @@ func hostVerbs() []verb {
 			long:     "Container engines and batch systems that call an OCI runtime are given flatrun-oci itself.",
 			examples: "{} oci --help",
 		},
-		{name: "version", min: 0, max: 0, run: runVersion, short: "Print the version", examples: "{} version"},
+		{name: "version", min: 0, max: -1, run: runVersion, short: "Print the version", examples: "{} version"},
 		{name: "help", min: 0, max: -1, run: func(p *program, _ *options, args []string) error { return p.help(args) }, operands: "[COMMAND]", short: "Show help on a command", examples: "{} help exec"},
 		{
 			name: "completion", operands: "bash|zsh|fish", min: 1, max: 1, run: runCompletion,

@@ -21,6 +21,7 @@ type verb struct {
 	verbs    []verb // a group of verbs rather than one
 	refuse   string // a verb of Apptainer's that cannot work here, and what to do
 	hidden   bool
+	starts   bool // a container, for which this program may be started once more: messages are held back
 	raw      bool // the arguments are another program's, flags and all
 }
 
@@ -50,6 +51,17 @@ func verbs() []verb {
 	list = append(list, profileVerbs()...)
 	list = append(list, hostVerbs()...)
 	return append(list, foreignVerbs()...)
+}
+
+// findNested finds a verb of a group.
+func findNested(group, name string) *verb {
+	for _, v := range findVerb(group).verbs {
+		if v.named(name) {
+			v.parent = group
+			return &v
+		}
+	}
+	return nil
 }
 
 func findVerb(name string) *verb {

@@ -18,6 +18,10 @@ func (e *evaluation) actionScript(args []string, need needShell) (Process, error
 	}
 	env := make(variables, len(e.host))
 	for name, value := range e.host {
+		if isFunction(name) {
+			env.set(name, value.Str) // no shell but bash would know what to do with it
+			continue
+		}
 		env.set(hostPrefix+name, value.Str)
 	}
 	for name, value := range e.start() {
@@ -39,6 +43,7 @@ func (e *evaluation) actionScript(args []string, need needShell) (Process, error
 // any POSIX shell. __complete appends the default directories that PATH lacks.
 // Shells set some variables on their own, which must not pass for the image's.
 const scriptHead = `export PWD
+__here=$PWD
 unset PATH PS1 SHLVL TERM SHELL HOSTNAME HOSTTYPE MACHTYPE OSTYPE
 __complete() {
     __old=${PATH:-}
@@ -106,8 +111,9 @@ fi
 APPTAINER_ENVIRONMENT=${APPTAINER_ENVIRONMENT:-/.singularity.d/env/91-environment.sh}
 SINGULARITY_ENVIRONMENT=$APPTAINER_ENVIRONMENT
 export PS1 PROMPT_COMMAND APPTAINER_ENVIRONMENT SINGULARITY_ENVIRONMENT
+[ "$PWD" = "$__here" ] || cd "$__here"
 unset -f __complete __libraries __inject
-unset __old __dir __dirs __script
+unset __old __dir __dirs __script __here
 case "$1" in
 */*)
     [ -e "$1" ] || { echo "FATAL:   $1: no such file in the image" >&2; exit 255; }
@@ -139,10 +145,10 @@ func (e *evaluation) writeInject(b *strings.Builder) {
 		if v.name == "LD_LIBRARY_PATH" && value != "" {
 			value += ":" + libraryDir
 		}
-		if e.settings.NoEval {
+		if v.literal {
 			value = quote(value)
 		} else {
-			value = `"` + strings.ReplaceAll(value, `"`, `\"`) + `"`
+			value = doubleQuoted(value)
 		}
 		fmt.Fprintf(b, "    export %s=%s\n", v.name, value)
 	}
@@ -153,7 +159,9 @@ func (e *evaluation) writeInject(b *strings.Builder) {
 func (e *evaluation) writeRestore(b *strings.Builder) {
 	names := make([]string, 0, len(e.host))
 	for name := range e.host {
-		names = append(names, name)
+		if !isFunction(name) {
+			names = append(names, name)
+		}
 	}
 	sort.Strings(names)
 	for _, name := range names {
@@ -165,6 +173,9 @@ func (e *evaluation) writeRestore(b *strings.Builder) {
 		}
 	}
 }
+
+// doubleQuoted makes s one word of a shell that is evaluated.
+func doubleQuoted(s string) string { return `"` + strings.ReplaceAll(s, `"`, `\"`) + `"` }
 
 // quote makes s one literal word of a shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

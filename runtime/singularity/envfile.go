@@ -1,6 +1,7 @@
 package singularity
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ func (s *Settings) fileSettings() ([]setting, error) {
 	}
 	all := make([]setting, 0, len(values))
 	for name, value := range values {
-		all = append(all, setting{name, value})
+		all = append(all, setting{name: name, value: value})
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i].name < all[j].name })
 	return all, nil
@@ -58,12 +59,12 @@ func (s *Settings) evaluateFile(f EnvFile) ([]setting, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	err = runner.Run(ctx, file)
-	if no.err != nil {
-		return nil, no.err
-	}
 	var status interp.ExitStatus
 	if err != nil && !errors.As(err, &status) {
-		return nil, err
+		return nil, cmp.Or(no.err, err)
+	}
+	if no.err != nil { // in a substitution, which is empty then
+		s.Log.Warn(fmt.Sprintf("While processing %s: %s", f.Name, no.err))
 	}
 	return exported(runner.Vars), nil
 }
@@ -127,7 +128,7 @@ func exported(vars map[string]expand.Variable) []setting {
 			continue // the interpreter's own
 		}
 		if v.Set && v.Exported && v.Kind == expand.String {
-			list = append(list, setting{name, v.Str})
+			list = append(list, setting{name: name, value: v.Str})
 		}
 	}
 	return list

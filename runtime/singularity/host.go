@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+
+	"mvdan.cc/sh/v3/syntax"
 )
 
 // The prefixes of variables that are meant for the container, the stronger first.
@@ -32,7 +34,10 @@ var searchPathNames = map[string]string{
 }
 
 // setting is a variable to be set in the container.
-type setting struct{ name, value string }
+type setting struct {
+	name, value string
+	literal     bool // not to be evaluated
+}
 
 // injections collects what the user sets in the container, each name once, in
 // the order of setting: --env, files, APPTAINERENV_, SINGULARITYENV_ decide in
@@ -45,7 +50,7 @@ func (s *Settings) injections(log *slog.Logger) ([]setting, error) {
 	}
 	given := make([]setting, 0, len(s.Env))
 	for _, kv := range s.Env {
-		given = append(given, setting{kv[0], kv[1]})
+		given = append(given, setting{name: kv[0], value: kv[1]})
 	}
 	levels = append(levels, permitted(given, "--env ", log), permitted(files, "--env-file ", log))
 	for _, prefix := range injectPrefixes {
@@ -69,7 +74,22 @@ func (s *Settings) injections(log *slog.Logger) ([]setting, error) {
 	for i := len(levels) - 1; i >= 0; i-- {
 		all = append(all, levels[i]...)
 	}
+	for i := range all {
+		all[i].literal = s.NoEval || !evaluable(all[i], log)
+	}
 	return all, nil
+}
+
+// evaluable reports whether a shell can make something of a value.
+func evaluable(v setting, log *slog.Logger) bool {
+	if !strings.ContainsAny(v.value, "$`\\") {
+		return true
+	}
+	_, err := syntax.NewParser().Parse(strings.NewReader(doubleQuoted(v.value)), v.name)
+	if err != nil {
+		log.Warn(fmt.Sprintf("The value of %s is taken as it is, since it cannot be evaluated: %s", v.name, err))
+	}
+	return err == nil
 }
 
 // prefixed lists the variables of the environment that have a prefix, without it.
@@ -78,7 +98,7 @@ func prefixed(environ []string, prefix string) []setting {
 	for _, kv := range environ {
 		if rest, ok := strings.CutPrefix(kv, prefix); ok {
 			if name, value, ok := strings.Cut(rest, "="); ok && name != "" {
-				list = append(list, setting{name, value})
+				list = append(list, setting{name: name, value: value})
 			}
 		}
 	}
@@ -173,7 +193,7 @@ func (s *Settings) pass(vars variables) {
 	}
 	for _, kv := range s.Environ {
 		name, value, ok := strings.Cut(kv, "=")
-		if !ok || !validName(name) || own(name) {
+		if !ok || !validName(name) && !isFunction(name) || own(name) {
 			continue
 		}
 		_, never := neverPassed[name]
@@ -181,6 +201,11 @@ func (s *Settings) pass(vars variables) {
 			vars.set(name, value)
 		}
 	}
+}
+
+// isFunction reports whether a variable holds a function that bash exports.
+func isFunction(name string) bool {
+	return strings.HasPrefix(name, "BASH_FUNC_") && strings.HasSuffix(name, "%%")
 }
 
 func own(name string) bool {

@@ -26,10 +26,10 @@ type Attributes struct {
 	Environment map[string]string `json:"environment,omitempty"` // by file
 	Labels      map[string]string `json:"labels,omitempty"`
 	Runscript   string            `json:"runscript,omitempty"`
-	Startscript string            `json:"startscript,omitempty"`
+	Test        string            `json:"test,omitempty"`
 	Helpfile    string            `json:"helpfile,omitempty"`
 	Deffile     string            `json:"deffile,omitempty"`
-	Test        string            `json:"test,omitempty"`
+	Startscript string            `json:"startscript,omitempty"`
 }
 
 // App is a SCIF application.

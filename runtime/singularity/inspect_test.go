@@ -111,9 +111,9 @@ func TestCovers(t *testing.T) {
 			t.Errorf("%s: %q, %v; want %q", name, got, err, want)
 		}
 	}
-	for name, want := range map[string]bool{"/tmp/x": true, "/tmp": true, "/tmpx": false, "/opt/c": true, "/opt/d": false, "/srv/none": false} {
-		if got := root.MayExist(name); got != want {
-			t.Errorf("MayExist(%s) = %t", name, got)
+	for name, want := range map[string]bool{"/tmp/x": true, "/tmp": true, "/tmpx": false, "/opt": true, "/opt/c": false, "/opt/d": false, "/srv/none": false} {
+		if got := root.MayBeDir(name); got != want {
+			t.Errorf("MayBeDir(%s) = %t", name, got)
 		}
 	}
 	if _, err := root.readFile("/tmp/x"); err == nil {

@@ -78,6 +78,9 @@ func Prepare(s Settings, root *Root) (Process, error) {
 		return Process{}, err
 	}
 	host := s.host(injected)
+	if s.Action == "shell" && args[0] != s.Shell {
+		host.set("SHELL", args[0])
+	}
 	e := &evaluation{settings: &s, root: root, host: host, injected: injected}
 	env, err := e.run()
 	var need needShell
@@ -264,17 +267,17 @@ func (e *evaluation) inject() error {
 		if v.name == "LD_LIBRARY_PATH" && value != "" {
 			value += ":" + libraryDir
 		}
-		if err := e.assign(v.name, value); err != nil {
+		if err := e.assign(v.name, value, v.literal); err != nil {
 			return err
 		}
 	}
 	return e.defaultLibraries()
 }
 
-// assign sets a variable to a value that is evaluated as in double quotes.
-func (e *evaluation) assign(name, value string) error {
-	if e.settings.NoEval || !strings.ContainsAny(value, "$`\\") {
+// assign sets a variable to a value that is evaluated as in double quotes, unless it is literal.
+func (e *evaluation) assign(name, value string, literal bool) error {
+	if literal || !strings.ContainsAny(value, "$`\\") {
 		return e.shell.set(name, value)
 	}
-	return e.shell.evaluate("export " + name + `="` + strings.ReplaceAll(value, `"`, `\"`) + `"`)
+	return e.shell.evaluate("export " + name + "=" + doubleQuoted(value))
 }

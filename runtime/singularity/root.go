@@ -147,11 +147,14 @@ func (r *Root) stat(name string) (fs.FileInfo, error) {
 	return f.Stat()
 }
 
-// MayExist reports whether the container may have a file of this name: false only
-// where that is certain.
-func (r *Root) MayExist(name string) bool {
-	_, err := r.stat(name)
-	return !errors.Is(err, fs.ErrNotExist)
+// MayBeDir reports whether the container may have a directory of this name: false
+// only where that is certain.
+func (r *Root) MayBeDir(name string) bool {
+	info, err := r.stat(name)
+	if err == nil {
+		return info.IsDir()
+	}
+	return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNotDirectory)
 }
 
 // executable is the shell's test -x for a file. Where something not yet known
