@@ -46,6 +46,9 @@ func (c *container) enter() error {
 	if errors.Is(err, fs.ErrPermission) && o.NetnsPath != "" && strings.Contains(err.Error(), "network namespace") {
 		return fatal("--netns-path %s: %w: it takes CAP_SYS_ADMIN there, which users have only in what their own user namespaces made: start %s from within", o.NetnsPath, err, strings.TrimSpace(c.name))
 	}
+	if err != nil && c.site != nil && c.site.UsernsMessage != "" && strings.Contains(err.Error(), "user namespace") {
+		return fatal("%w: %s", err, c.site.UsernsMessage)
+	}
 	if err != nil {
 		return err
 	}

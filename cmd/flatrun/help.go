@@ -55,7 +55,7 @@ func (p *program) printVerbHelp(v *verb) error {
 	}
 	if v.verbs != nil {
 		fmt.Fprintf(&b, "\nAvailable Commands:\n")
-		for _, child := range v.verbs {
+		for _, child := range v.shown() {
 			fmt.Fprintf(&b, "  %-11s %s\n", child.name, child.short)
 		}
 	} else {

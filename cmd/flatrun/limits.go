@@ -75,7 +75,7 @@ func (c *container) enterLimits() error {
 		return nil
 	}
 	dir, err := o.Limits.Enter(limits.Tree{})
-	if errors.Is(err, limits.ErrNotDelegated) {
+	if errors.Is(err, limits.ErrNotDelegated) && (c.site == nil || c.site.SystemdCgroups) {
 		if scope, scopeErr := o.Limits.Scope(limits.Tree{}); scopeErr == nil || !errors.Is(scopeErr, limits.ErrNotDelegated) {
 			dir, err = scope, scopeErr
 		}

@@ -57,7 +57,7 @@ func manVerb(p *program, v *verb) string {
 	if v.verbs != nil {
 		b.WriteString(".SH COMMANDS\n")
 	}
-	for _, child := range v.verbs {
+	for _, child := range v.shown() {
 		child.parent = v.name
 		manChild(&b, p, &child)
 	}

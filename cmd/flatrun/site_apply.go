@@ -1,7 +1,9 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/flatrun/flatrun/mount/config/site"
@@ -66,6 +68,9 @@ func (c *container) placeSite(r *runtime.Request) error {
 	}
 	r.MinimalDev = s.MountDev == site.DevMinimal
 	r.TmpfsSize = int64(s.WritableTmpfsSize)
+	if s.MountHostfs && !slices.Contains(r.NoMount, "hostfs") {
+		r.Sites = append(r.Sites, hostMounts()...)
+	}
 	for _, b := range s.Bind {
 		if b.Origin == "built in" { // the runtime has them
 			continue
@@ -74,6 +79,35 @@ func (c *container) placeSite(r *runtime.Request) error {
 	}
 	return nil
 }
+
+// hostMounts are the file systems that the host has mounted, but for those that containers get otherwise: each with what
+// is mounted below it.
+func hostMounts() (binds []runtime.Bind) {
+	text, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return nil
+	}
+	given := []string{"/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/cvmfs", "/etc"}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		dir := unescapeMount.Replace(fields[1])
+		below := func(top string) bool { return dir == top || strings.HasPrefix(dir, top+"/") }
+		if dir == "/" || slices.ContainsFunc(given, below) {
+			continue
+		}
+		if slices.ContainsFunc(binds, func(b runtime.Bind) bool { return below(b.Source) }) {
+			continue
+		}
+		binds = append(binds, runtime.Bind{Source: dir, Optional: true, Weak: true, Origin: "mount_hostfs"})
+	}
+	return binds
+}
+
+// unescapeMount undoes what the kernel does to blanks in its lists of mounts.
+var unescapeMount = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
 // checkSite refuses images from where the site does not want them.
 func (c *container) checkSite() error {

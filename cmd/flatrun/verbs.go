@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/flatrun/flatrun/unpacked/near"
 )
@@ -30,6 +31,11 @@ func (v *verb) path() string {
 		return v.parent + " " + v.name
 	}
 	return v.name
+}
+
+// shown are the verbs of a group that help and man pages know.
+func (v *verb) shown() []verb {
+	return slices.DeleteFunc(slices.Clone(v.verbs), func(child verb) bool { return child.hidden })
 }
 
 func (v *verb) named(name string) bool {

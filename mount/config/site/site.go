@@ -27,6 +27,8 @@ type Runtime struct {
 	MountHome   bool `json:"mount_home"`
 	MountTmp    bool `json:"mount_tmp"`
 	MountCVMFS  bool `json:"mount_cvmfs"`
+	// MountHostfs shows all file systems that the host has mounted at their own places, where nothing else is.
+	MountHostfs bool `json:"mount_hostfs"`
 
 	// ConfigPasswd, ConfigGroup and ConfigResolvConf add the caller and his
 	// groups to, and replace, the image's /etc files of these names.
@@ -62,6 +64,10 @@ type Runtime struct {
 	// enter a container.
 	CleanEnv bool     `json:"cleanenv"`
 	NoEnv    []string `json:"no_env" sep:","`
+	// SystemdCgroups lets the user's systemd make the control group of --memory and its like where none is delegated.
+	SystemdCgroups bool `json:"systemd_cgroups"`
+	// UsernsMessage is told to users where the kernel refuses them a user namespace: whom to ask, what to do instead.
+	UsernsMessage string `json:"userns_message"`
 	// Workdir is the directory for what --contain and --scratch make; "" is memory.
 	Workdir string `json:"workdir" expand:"env"`
 }
@@ -79,7 +85,7 @@ func Default() Runtime {
 		MountHome: true, MountTmp: true, MountCVMFS: true,
 		ConfigPasswd: true, ConfigGroup: true, ConfigResolvConf: true,
 		AllowPIDNS: true, AllowIPCNS: true, AllowUTSNS: true, AllowNetNS: true,
-		EnableOverlay: true, EnableFusemount: true, WritableTmpfsSize: 64 << 20,
+		EnableOverlay: true, EnableFusemount: true, SystemdCgroups: true, WritableTmpfsSize: 64 << 20,
 		AllowContainerDir: true,
 	}
 }
