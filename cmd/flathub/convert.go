@@ -46,6 +46,7 @@ type convertOptions struct {
 	place
 	commitFlags
 	sourceFlags
+	layerFlags
 	name  string
 	thin  string
 	again bool
@@ -71,6 +72,7 @@ flathub convert images.example.org debian:stable --platform linux/amd64,linux/ar
 			f.StringVar(&o.thin, "thin", "", "REGISTRY/NAME:TAG to push the thin image to")
 			f.BoolVar(&o.again, "again", false, "convert what is there, too")
 			o.sourceFlags.add(f)
+			o.layerFlags.add(f)
 			o.commitFlags.add(f)
 			o.place.addWriter(f)
 		},
@@ -121,7 +123,7 @@ func (a *app) convert(ctx context.Context, fqrn string, refs []string, o convert
 	defer tx.Abort()
 	p := a.progress()
 	watch := a.layerMeters(p)
-	c := &convert.Converter{Tx: tx, FQRN: fqrn, Again: o.again, Progress: watch.update}
+	c := &convert.Converter{Tx: tx, FQRN: fqrn, Again: o.again, MaxLayer: o.max(), Progress: watch.update}
 	defer c.Close()
 	var results []convert.Result
 	for _, ref := range refs {

@@ -21,6 +21,7 @@ import (
 type publishOptions struct {
 	place
 	commitFlags
+	layerFlags
 	from, to string
 	owner    string
 	catalog  bool
@@ -45,6 +46,7 @@ zcat rootfs.tar.gz | flathub publish sw.example.org --from - --to /images/base -
 			f.StringVar(&o.to, "to", "", "absolute path in the repository; / replaces everything")
 			f.StringVar(&o.owner, "owner", "", "UID:GID of all files (default: as they are)")
 			f.BoolVar(&o.catalog, "catalog", false, "give the tree a catalog of its own")
+			o.layerFlags.add(f)
 			o.commitFlags.add(f)
 			o.place.addWriter(f)
 		},
@@ -98,12 +100,12 @@ func (a *app) stage(ctx context.Context, tx *publish.Tx, o publishOptions, to st
 		return err
 	}
 	defer in.Close()
-	z, err := layer.Decompress(in)
+	z, err := layer.Decompress(in, o.max())
 	if err != nil {
 		return err
 	}
 	defer z.Close()
-	rows, err := layer.Read(ctx, tx, z, layer.Options{Scratch: tx.Scratch(), Warn: func(s string) { a.log().Warn(s) }})
+	rows, err := layer.Read(ctx, tx, z, layer.Options{Scratch: tx.Scratch(), Max: o.max(), Warn: func(s string) { a.log().Warn(s) }})
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 type syncOptions struct {
 	place
 	sourceFlags
+	layerFlags
 	watch    bool
 	interval time.Duration
 	grace    time.Duration
@@ -49,6 +50,7 @@ flathub sync wishes.yaml --dry-run`,
 			f.BoolVar(&o.thin, "thin", false, "push thin images under output_format")
 			f.BoolVar(&o.noTag, "no-tag", false, "no tag but trunk")
 			o.sourceFlags.add(f)
+			o.layerFlags.add(f)
 			o.place.addWriter(f)
 		},
 		run: func(ctx context.Context, a *app, args []string) error { return a.syncLoop(ctx, args[0], o) },
@@ -98,6 +100,7 @@ func (a *app) sync(ctx context.Context, file string, o syncOptions) error {
 	s := convert.Sync{
 		Begin:  func(ctx context.Context) (*publish.Tx, error) { return a.begin(ctx, r) },
 		Source: source, FQRN: r.fqrn, List: list, ListName: filepath.Base(file), Thin: o.thin, DryRun: o.dryRun, Grace: o.grace, NoTag: o.noTag,
+		MaxLayer: o.max(),
 		Progress: meters.update,
 		Note:     func(line string) { fmt.Fprintln(a.err, line) },
 	}

@@ -55,7 +55,7 @@ var rooms = map[string][]string{
 	"cmd/flatrun":             {"cmd/show", "runtime", "runtime/gpu", "runtime/cdi", "runtime/limits", "runtime/seccomp", "runtime/instance", "runtime/image", "runtime/singularity", "mount/enter", "mount/probe", "mount/config/site", "unpacked", "unpacked/near"},
 	"cmd/flatrun-oci":         {"runtime/oci"},
 	"cmd/flatrun-session":     {"cmd/show", "mount/*", "mount/config/*", "unpacked", "unpacked/near"},
-	"cmd/flathub":             {"cmd/show", "mount/*", "unpacked", "unpacked/*"},
+	"cmd/flathub":             {"cmd/show", "mount/*", "mount/config/site", "unpacked", "unpacked/*"},
 	"cmd/flatrun-snapshotter": {"mount/*", "unpacked"},
 	"scripts/bench":           {"mount/enter"},
 }

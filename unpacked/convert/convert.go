@@ -30,6 +30,7 @@ type Converter struct {
 	Tx       *publish.Tx
 	FQRN     string         // in thin images' URLs
 	Again    bool           // make anew what the repository has
+	MaxLayer int64          // bytes that a layer may come to, see layer.Read; 0: layer.DefaultMax
 	Progress func(Progress) // called from several goroutines; nil: nobody looks
 
 	mu     sync.Mutex

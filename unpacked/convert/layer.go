@@ -141,13 +141,13 @@ func (c *Converter) read(ctx context.Context, made *madeLayer, img Image, l v1.L
 	defer blob.Close()
 	news := Progress{Image: img.Name.String(), Layer: digest, Size: size}
 	stored := newSum(&reporter{r: blob, report: c.report, news: news})
-	plain, err := layer.Decompress(stored)
+	plain, err := layer.Decompress(stored, c.MaxLayer)
 	if err != nil {
 		return err
 	}
 	defer plain.Close()
 	tar := newSum(plain)
-	rows, err := layer.Read(ctx, c.Tx, tar, layer.Options{Scratch: c.Tx.Scratch(), Whiteouts: true, Compressed: func() int64 { return stored.n }})
+	rows, err := layer.Read(ctx, c.Tx, tar, layer.Options{Scratch: c.Tx.Scratch(), Whiteouts: true, Max: c.MaxLayer})
 	if err != nil {
 		return err
 	}

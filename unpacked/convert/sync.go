@@ -36,6 +36,8 @@ type Sync struct {
 
 	// NoTag leaves the revisions without a generic tag.
 	NoTag bool
+
+	MaxLayer int64 // bytes that a layer may come to, see layer.Read; 0: layer.DefaultMax
 }
 
 // Report is what a run of Sync came to.
@@ -92,7 +94,7 @@ func (s *Sync) Run(ctx context.Context) (Report, error) {
 
 // publish makes a revision of some images, and with the last of them of what is to be removed: all are those that stay.
 func (s *Sync) publish(ctx context.Context, tx *publish.Tx, batch, all []wanted, r *Report) error {
-	c := &Converter{Tx: tx, FQRN: s.FQRN, Progress: s.Progress}
+	c := &Converter{Tx: tx, FQRN: s.FQRN, MaxLayer: s.MaxLayer, Progress: s.Progress}
 	defer c.Close()
 	s.convert(ctx, c, batch, r)
 	if err := ctx.Err(); err != nil {

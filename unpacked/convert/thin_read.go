@@ -46,7 +46,7 @@ func thinText(l v1.Layer) (text []byte, err error) {
 		return nil, err
 	}
 	defer blob.Close()
-	plain, err := layer.Decompress(blob)
+	plain, err := layer.Decompress(blob, 0)
 	if err != nil {
 		return nil, err
 	}

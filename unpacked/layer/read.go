@@ -18,10 +18,10 @@ import (
 
 // Options are how a tar is read.
 type Options struct {
-	Scratch    string       // directory for temporary files; "": the system's
-	Whiteouts  bool         // ".wh." names remove what lower layers have; else they are names like any other
-	Compressed func() int64 // compressed bytes read so far, by which a decompression bomb is known; nil: no bound
-	Warn       func(string) // told of what is left out; nil: nobody
+	Scratch   string       // directory for temporary files; "": the system's
+	Whiteouts bool         // ".wh." names remove what lower layers have; else they are names like any other
+	Max       int64        // bytes that the entries may come to, see Read; 0: DefaultMax
+	Warn      func(string) // told of what is left out; nil: nobody
 }
 
 // Ingester takes the content of files: *publish.Tx.
@@ -36,15 +36,23 @@ const (
 	metaPrefix     = ".wh..wh." // aufs's own files: nothing of the image
 )
 
+// maxHardLinks bounds what a layer's hard links take in memory, some 200 bytes each.
+const maxHardLinks = 1 << 20
+
 // xattrRecord begins the PAX records that hold extended attributes.
 const xattrRecord = "SCHILY.xattr."
 
 // Read reads a tar to its end. Whatever cannot be a part of a tree, or wants to get out of it, is an error that names the
 // entry: a path with "..", an entry below a file or link, a link to nothing, an unknown type.
+//
+// Against Max count the sizes of files, as their headers give them, and a block for each entry. Holes of sparse files
+// count like what lies between them: reading them takes time, though zeros are stored once. What the tar itself comes to
+// is bounded by Decompress.
 func Read(ctx context.Context, to Ingester, r io.Reader, o Options) (*Rows, error) {
-	tr := tarReader{ctx: ctx, to: to, o: o, sorter: sorter{dir: o.Scratch}}
+	o.Max = orDefault(o.Max)
+	tr := tarReader{ctx: ctx, to: to, o: o, sorter: sorter{dir: o.Scratch}, allowance: allowance{o.Max, o.Max}}
 	defer tr.sorter.close()
-	in := tar.NewReader(&guard{r: r, compressed: o.Compressed})
+	in := tar.NewReader(r)
 	for {
 		h, err := in.Next()
 		if errors.Is(err, io.EOF) {
@@ -74,6 +82,8 @@ type tarReader struct {
 	pending []pendingContent
 	sorter  sorter
 	links   []hardLink
+
+	allowance allowance
 }
 
 // pendingContent is the content of a record of the batch that workers are still at.
@@ -91,18 +101,24 @@ func (t *tarReader) entry(h *tar.Header, content io.Reader) error {
 	}
 	t.seq++
 	t.last = h.Name
-	p, err := clean(h.Name)
-	if err != nil {
+	if err := t.allowance.take(max(h.Size, 0)); err != nil {
 		return err
 	}
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil
+	}
+	p, err := clean(h.Name)
+	if err != nil {
+		return err
 	}
 	if t.o.Whiteouts && strings.HasPrefix(path.Base(p), whiteoutPrefix) {
 		return t.whiteout(p)
 	}
 	if h.Typeflag == tar.TypeLink {
 		return t.link(p, h.Linkname)
+	}
+	if !isID(h.Uid) || !isID(h.Gid) {
+		return fmt.Errorf("owner %d:%d: no ids of a user and a group", h.Uid, h.Gid)
 	}
 	r := record{seq: t.seq, item: publish.Item{Path: p, Entry: t.attributes(h)}}
 	switch h.Typeflag {
@@ -189,9 +205,15 @@ func (t *tarReader) link(p, target string) error {
 	if to == p {
 		return nil // GNU tar writes one for a file named twice on its command line
 	}
+	if len(t.links) == maxHardLinks {
+		return fmt.Errorf("more than %d hard links", maxHardLinks)
+	}
 	t.links = append(t.links, hardLink{p, to, t.seq})
 	return nil
 }
+
+// isID tells the numbers of users and groups; -2 and its like are 32 bits with a sign.
+func isID(n int) bool { return n >= math.MinInt32 && n <= math.MaxUint32 }
 
 // clean is a name in a tar as a path of the tree: "" or "/a/b".
 func clean(name string) (string, error) {

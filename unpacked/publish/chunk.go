@@ -1,6 +1,9 @@
 package publish
 
-import "math"
+import (
+	"bytes"
+	"math"
+)
 
 // ChunkSizes bounds the pieces that large files are cut into, in bytes.
 type ChunkSizes struct{ Min, Avg, Max int }
@@ -40,19 +43,27 @@ func (d *detector) cut(b []byte) int {
 		d.n++
 	}
 	x, end := d.x, min(len(b), i+d.sizes.Max-d.n)
-	for j, c := range b[i:end] {
-		x = x<<1 ^ uint32(c)
-		// The official test is abs(int32(x) - MaxInt32) < threshold in
-		// wrapping arithmetic, where the absolute value of MinInt32 is
-		// itself and so passes.
-		diff := int32(x) - math.MaxInt32
-		if diff < 0 {
-			diff = -diff
+	for from := i; from < end; {
+		block := b[from:min(from+len(zeros), end)]
+		if x == 0 && isZero(block) { // leaves x as it is, which is no cut
+			from += len(block)
+			continue
 		}
-		if diff < d.threshold {
-			d.n, d.x = 0, 0
-			return i + j
+		for j, c := range block {
+			x = x<<1 ^ uint32(c)
+			// The official test is abs(int32(x) - MaxInt32) < threshold in
+			// wrapping arithmetic, where the absolute value of MinInt32 is
+			// itself and so passes.
+			diff := int32(x) - math.MaxInt32
+			if diff < 0 {
+				diff = -diff
+			}
+			if diff < d.threshold {
+				d.n, d.x = 0, 0
+				return from + j
+			}
 		}
+		from += len(block)
 	}
 	d.x = x
 	d.n += end - i
@@ -61,4 +72,19 @@ func (d *detector) cut(b []byte) int {
 		return end
 	}
 	return -1
+}
+
+// zeros is a block of what the holes of sparse files read as.
+var zeros [4 << 10]byte
+
+// isZero tells whether all of b is zero, at the speed of memory.
+func isZero(b []byte) bool {
+	for len(b) > 0 {
+		n := min(len(b), len(zeros))
+		if !bytes.Equal(b[:n], zeros[:n]) {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
 }

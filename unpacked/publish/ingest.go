@@ -45,8 +45,16 @@ type ingester struct {
 	large       chan []byte // buffers for one chunk each, see largeBuffer; nil ones are not yet made
 	wg          sync.WaitGroup
 
+	holes sync.Map // holeKey of a large buffer of zeros → cas.Hash of the stored object
+
 	mu     sync.RWMutex // held for reading while a job is handed over
 	closed bool
+}
+
+// holeKey tells objects of zeros apart.
+type holeKey struct {
+	size   int
+	suffix cas.Suffix
 }
 
 // job is one object to be made.
@@ -115,23 +123,46 @@ func (in *ingester) work() {
 	var out []byte // of small files
 	for j := range in.jobs {
 		in.stats.Objects.Add(1)
-		into := out
-		if j.large != nil {
-			into = j.large[in.sizes.Max+pieceSize:]
-		}
-		c := <-in.compressors
-		data, h, err := c.object(j.data, into)
-		in.compressors <- c
 		if j.large == nil {
-			out = data[:0]
-		}
-		j.hash, j.err = h, err
-		if err == nil {
-			j.err = in.put(j, data)
+			var stored []byte
+			if stored, j.err = in.make(j, out); stored != nil {
+				out = stored[:0]
+			}
+		} else {
+			j.err = in.makeLarge(j)
 		}
 		in.free(j)
 		close(j.done)
 	}
+}
+
+// makeLarge makes the object of a chunk or large file. A file of 10 GB of zeros, or with holes of that size, is 600 times
+// the same object, which is made and stored once.
+func (in *ingester) makeLarge(j *job) error {
+	hole := holeKey{len(j.data), j.suffix}
+	zero := isZero(j.data)
+	if zero {
+		if h, ok := in.holes.Load(hole); ok {
+			j.hash = h.(cas.Hash)
+			return nil
+		}
+	}
+	_, err := in.make(j, j.large[in.sizes.Max+pieceSize:])
+	if err == nil && zero {
+		in.holes.Store(hole, j.hash)
+	}
+	return err
+}
+
+// make compresses a job's data and stores it. The stored form, which it returns, lies in out if it fits.
+func (in *ingester) make(j *job, out []byte) (stored []byte, err error) {
+	c := <-in.compressors
+	stored, j.hash, err = c.object(j.data, out)
+	in.compressors <- c
+	if err != nil {
+		return nil, err
+	}
+	return stored, in.put(j, stored)
 }
 
 // put stores the object that a job became.
