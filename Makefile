@@ -3,7 +3,8 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.0)
 STRIP = -s -w -X main.version=$(VERSION)
 SECCOMP = $(shell pkg-config --exists libseccomp 2>/dev/null && echo ,seccomp) # filters of OCI bundles; wants libseccomp-dev
-ISAL = $(shell pkg-config --exists libisal 2>/dev/null && echo ,isal) # fast zlib; wants libisal-dev
+# Fast zlib. Debian's libisal-dev has the shared library only, and a static program linked with that jumps to nowhere.
+ISAL = $(shell test -e "$$(pkg-config --variable=libdir libisal 2>/dev/null)/libisal.a" && echo ,isal)
 STATIC = -tags osusergo,netgo$(strip $(SECCOMP))$(strip $(ISAL)) -ldflags '$(STRIP) -linkmode external -extldflags "-static -Wl,--no-warnings"'
 
 .PHONY: build demo test check bench fuzz man install clean
