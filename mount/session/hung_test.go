@@ -2,7 +2,9 @@ package session_test
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -28,6 +30,8 @@ func TestHungInStatus(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer unix.Kill(pid, unix.SIGCONT)
+		// The signal stops one thread after the other.
+		eventually(t, fmt.Sprintf("process %d is stopped", pid), func() bool { return allStopped(pid) })
 	}
 	all, err := session.List()
 	for pid := range stopped {
@@ -55,4 +59,15 @@ func TestHungInStatus(t *testing.T) {
 	for _, dir := range dirs {
 		mustRun(t, "umount", dir)
 	}
+}
+
+// allStopped reports whether all threads of a process are stopped.
+func allStopped(pid int) bool {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err == nil && !strings.Contains(string(text), ") T ") {
+			return false
+		}
+	}
+	return len(files) > 0
 }
