@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -25,10 +27,10 @@ func benchStart(f *fixture) error {
 		{"flatrun --help", f.flatrun("--help").run},
 		{"native true", command("/bin/true").run},
 	}
-	if have("apptainer") {
-		variants = append(variants, variant{"apptainer exec, plain directory", command("apptainer", "exec", "-u", root, "/bin/true").run})
-	}
 	if err := interleave(100, variants...); err != nil {
+		return err
+	}
+	if err := startPeer(f, root); err != nil {
 		return err
 	}
 	fmt.Println()
@@ -37,6 +39,22 @@ func benchStart(f *fixture) error {
 		variant{"native directory, bwrap, import numpy", command("bwrap", append([]string{"--unshare-user", "--ro-bind", root, "/",
 			"--dev-bind", "/dev", "/dev", "--bind", "/proc", "/proc"}, numpy...)...).run},
 		variant{"flatrun exec, repository, import numpy", f.flatrun(append([]string{"exec", image}, numpy...)...).run})
+}
+
+// startPeer compares with Apptainer, if there is one on PATH or named by BENCH_APPTAINER: how many times slower it is with
+// the same command line and image stands in the columns of ratios.
+func startPeer(f *fixture, root string) error {
+	peer := cmp.Or(os.Getenv("BENCH_APPTAINER"), "apptainer")
+	if !have(peer) {
+		fmt.Printf("\nno apptainer on PATH (or named by BENCH_APPTAINER): not compared\n")
+		return nil
+	}
+	fmt.Println()
+	return interleave(50,
+		variant{"flatrun exec, plain directory", f.flatrun("exec", root, "/bin/true").run},
+		variant{"apptainer exec, plain directory", command(peer, "exec", "-u", root, "/bin/true").run},
+		variant{"flatrun exec -C", f.flatrun("exec", "-C", root, "/bin/true").run},
+		variant{"apptainer exec -C", command(peer, "exec", "-u", "-C", root, "/bin/true").run})
 }
 
 // benchOpens lists what the kernel was asked to open, by strace: start-up reads must stay countable.
