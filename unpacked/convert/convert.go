@@ -297,11 +297,15 @@ func placeCatalogs(tx *publish.Tx, dirs ...string) error {
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err := tx.PutFile(marker, 0o644, bytes.NewReader(nil)); err != nil {
+		if err := putMarker(tx, dir); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func putMarker(tx *publish.Tx, dir string) error {
+	return tx.PutFile(dir+"/"+unpacked.CatalogMarker, 0o644, bytes.NewReader(nil))
 }
 
 // duccManifest is a manifest as DUCC files it: Go's field names are its keys.

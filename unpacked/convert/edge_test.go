@@ -163,6 +163,42 @@ func TestSharedLinkLayer(t *testing.T) {
 	}
 }
 
+// TestLayerMadeAnew has a layer of DUCC's, which has no mark of ours: its tree is replaced, with a catalog of its own as
+// before, and the images that it is known to be of stay.
+func TestLayerMadeAnew(t *testing.T) {
+	h := newHub(t)
+	base := tarLayer(t, "a=1")
+	h.push("x:1", image(t, "one", base))
+	h.convert(h.host+"/x:1", "")
+	d, err := base.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := unpacked.Digest(d.String())
+	tx, err := h.begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Remove(unpacked.LayerDir(digest) + "/" + layerMark); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.PutFile(unpacked.LayerOrigin(digest), 0o644, strings.NewReader(`{"origin":["sha256:before"]}`)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Commit(t.Context(), publish.CommitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	h.push("x:2", image(t, "two", base))
+	h.convert(h.host+"/x:2", "")
+	v := h.head()
+	if _, err := v.Lookup(t.Context(), unpacked.LayerRoot(digest)+"/"+unpacked.CatalogMarker); err != nil {
+		t.Errorf("the layer's catalog: %v", err)
+	}
+	if got := text(t, v, unpacked.LayerOrigin(digest)); !strings.HasPrefix(got, `{"origin":["sha256:before","sha256:`) {
+		t.Errorf("its origin is %s", got)
+	}
+}
+
 // TestMarkersStay converts an image out of layers that the repository has: what marks catalogs is not the image's.
 func TestMarkersStay(t *testing.T) {
 	h := newHub(t)

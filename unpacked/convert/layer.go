@@ -92,10 +92,10 @@ func (c *Converter) make(ctx context.Context, made *madeLayer, img Image, l v1.L
 	if err := c.Tx.Replace(root, rebase(made.items, "", root)); err != nil {
 		return err
 	}
-	if err := c.catalogs(root); err != nil {
+	if err := putMarker(c.Tx, root); err != nil { // whatever the base has: the tree that took its place has none
 		return err
 	}
-	return c.layerMetadata(img, digest, diffID, image, made.size)
+	return c.layerMetadata(ctx, img, digest, diffID, image, made.size)
 }
 
 // withoutMarker leaves out the catalog marker at a layer's root: it is the repository's, not the image's.
@@ -172,13 +172,13 @@ func (c *Converter) report(p Progress) {
 	}
 }
 
-func (c *Converter) layerMetadata(img Image, digest unpacked.Digest, diffID v1.Hash, image unpacked.Digest, size int64) error {
+func (c *Converter) layerMetadata(ctx context.Context, img Image, digest unpacked.Digest, diffID v1.Hash, image unpacked.Digest, size int64) error {
 	config, err := img.ConfigFile()
 	if err != nil {
 		return err
 	}
 	for name, value := range map[string]any{
-		unpacked.LayerOrigin(digest):                    map[string][]string{"origin": {string(image)}},
+		unpacked.LayerOrigin(digest):                    c.origin(ctx, digest, image),
 		unpacked.LayerConfig(digest):                    []podmanLayer{{ID: diffID.Hex, Created: config.Created.UTC().Format(time.RFC3339Nano), CompressedDigest: string(digest), DiffDigest: diffID.String(), DiffSize: size}},
 		path.Join(unpacked.LayerDir(digest), layerMark): map[string]any{"version": 1, "diff_id": diffID.String()},
 	} {
@@ -191,6 +191,24 @@ func (c *Converter) layerMetadata(img Image, digest unpacked.Digest, diffID v1.H
 		}
 	}
 	return nil
+}
+
+// layerOrigin is the file that DUCC keeps of the images that a layer was seen in.
+type layerOrigin struct {
+	Images []unpacked.Digest `json:"origin"`
+}
+
+// origin is a layer's with image added: one that DUCC made, and that is made anew, keeps what it tells.
+func (c *Converter) origin(ctx context.Context, layer, image unpacked.Digest) layerOrigin {
+	var o layerOrigin
+	text, err := readFile(ctx, c.Tx.Base(), unpacked.LayerOrigin(layer))
+	if err != nil || json.Unmarshal(text, &o) != nil {
+		o = layerOrigin{}
+	}
+	if !slices.Contains(o.Images, image) {
+		o.Images = append(o.Images, image)
+	}
+	return o
 }
 
 // sum hashes what is read through it.
