@@ -12,15 +12,19 @@ func (p *program) printVersionLine() error {
 
 func (p *program) versionLine() string {
 	if p.compatible() {
-		return "apptainer version " + compatVersion + "-flatrun" + version
+		return "apptainer version " + compatibleVersion()
 	}
 	return "flatrun version " + version
 }
 
+// compatibleVersion is a number that sorts as the release itself, by the rules of semantic versions and by those of
+// Python packages: Snakemake refuses one that the latter do not know.
+func compatibleVersion() string { return compatVersion + "+flatrun" + version }
+
 // runVersion answers the version verb: the bare number.
 func runVersion(p *program, _ *options, _ []string) error {
 	if p.compatible() {
-		return p.print(compatVersion + "-flatrun" + version + "\n")
+		return p.print(compatibleVersion() + "\n")
 	}
 	return p.print(version + "\n")
 }
