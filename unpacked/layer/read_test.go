@@ -313,10 +313,13 @@ func TestReadCancelled(t *testing.T) {
 func FuzzRead(f *testing.F) {
 	f.Add(archive(f, line{name: "a/b", typ: tar.TypeReg, target: "x"}, line{name: "c", typ: tar.TypeLink, target: "a/b"}, line{name: "a/.wh.x", typ: tar.TypeReg}))
 	f.Add(archive(f, line{name: "a", typ: tar.TypeDir}, line{name: "a/.wh..wh..opq", typ: tar.TypeReg}, line{name: "l", typ: tar.TypeSymlink, target: "a"}))
+	sparse := header{name: "s", typ: '0', size: "00000000005"}
+	f.Add(append(pax(paxRecord("GNU.sparse.size", "1000000")+paxRecord("GNU.sparse.numblocks", "1")+paxRecord("GNU.sparse.map", "4000,5"), sparse), "data!"...))
+	f.Add(pax(paxRecord("size", "9000000000000000000"), sparse))
 	tx := transaction(f)
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, b []byte) {
-		rows, err := Read(t.Context(), tx, bytes.NewReader(b), Options{Scratch: dir, Whiteouts: true})
+		rows, err := Read(t.Context(), tx, bytes.NewReader(b), Options{Scratch: dir, Whiteouts: true, Max: 32 << 20})
 		if err != nil {
 			return
 		}
