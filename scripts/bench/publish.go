@@ -1,31 +1,35 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
-	"syscall"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
 // publisher is what the section publish works on: a Debian image with numpy as tars, a registry, a repository.
 type publisher struct {
 	*fixture
-	whole    string     // a tar of all of it
-	size     int64      // bytes of whole
-	layers   []v1.Layer // the image's two, compressed once
-	registry string
-	repos    int // made so far
+	whole  string     // a tar of all of it
+	size   int64      // bytes of whole
+	layers []v1.Layer // the image's two, compressed once
+	repos  int        // made so far
+	places int        // used so far for what other programs make
+
+	registry    string // HOST:PORT
+	registryPID int
 }
 
-// benchPublish measures the publisher: one tar, an image against the tools that copy and unpack it, small changes,
-// nothing to do, many images of one base.
+// benchPublish measures the publisher: one tar, a small and a large image against the tools that copy and unpack them,
+// small changes, nothing to do, many images of one base.
 func benchPublish(f *fixture) error {
 	for _, tool := range []string{"docker-registry", "skopeo", "umoci"} {
 		if !have(tool) {
@@ -45,7 +49,8 @@ func benchPublish(f *fixture) error {
 		return err
 	}
 	defer stop()
-	for _, step := range []func() error{p.oneTar, p.oneImage, p.manyImages} {
+	defer command("chmod", "-R", "u+rwX", p.dir).run() // closed directories of images, too, will be removed
+	for _, step := range []func() error{p.oneTar, p.oneImage, p.largeImage, p.manyImages} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -92,6 +97,44 @@ func (p *publisher) pack() error {
 	return nil
 }
 
+// compress makes a layer of a tar, with the blob beside it: the library would compress it anew at each use.
+func compress(file string) (v1.Layer, error) {
+	if err := command("gzip", "-n", "-6", file).run(); err != nil {
+		return nil, err
+	}
+	return tarball.LayerFromFile(file + ".gz")
+}
+
+// startRegistry starts docker-registry on a free port.
+func (p *publisher) startRegistry() (stop func(), err error) {
+	config := filepath.Join(p.dir, "registry.yml")
+	text := fmt.Sprintf("version: 0.1\nlog: {level: info, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: \"127.0.0.1:0\", secret: x}\n", filepath.Join(p.dir, "registry"))
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("docker-registry", "serve", config)
+	out, err := cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdout = cmd.Stderr
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	stop = func() { cmd.Process.Kill(); cmd.Wait() }
+	ready := regexp.MustCompile(`listening on (127\.0\.0\.1:[0-9]+)`)
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if m := ready.FindStringSubmatch(lines.Text()); m != nil {
+			p.registry, p.registryPID = m[1], cmd.Process.Pid
+			go io.Copy(io.Discard, out)
+			return stop, nil
+		}
+	}
+	stop()
+	return nil, errors.New("docker-registry does not start")
+}
+
 // fresh makes an empty repository.
 func (p *publisher) fresh() (fqrn, storage string, err error) {
 	p.repos++
@@ -100,34 +143,10 @@ func (p *publisher) fresh() (fqrn, storage string, err error) {
 	return fqrn, storage, command(filepath.Join(p.bin, "flathub"), "init", fqrn, "--storage", storage).run()
 }
 
-// cost is what a run of flathub took.
-type cost struct {
-	took time.Duration
-	cpu  time.Duration // of all cores
-	peak int64         // bytes resident
-}
-
-func (p *publisher) flathub(args ...string) (c cost, err error) {
-	cmd := exec.Command(filepath.Join(p.bin, "flathub"), args...)
-	start := time.Now()
-	out, err := cmd.CombinedOutput()
-	c.took = time.Since(start)
-	if err != nil {
-		return c, fmt.Errorf("flathub %s: %w: %s", args[0], err, out)
-	}
-	c.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		c.peak = usage.Maxrss << 10
-	}
-	return c, nil
-}
-
-func mib(n int64) float64 { return float64(n) / (1 << 20) }
-
 // oneTar publishes the whole tree out of one tar, into an empty repository each time.
 func (p *publisher) oneTar() error {
 	for range 3 {
-		fqrn, storage, err := p.fresh()
+		fqrn, _, err := p.fresh()
 		if err != nil {
 			return err
 		}
@@ -137,154 +156,6 @@ func (p *publisher) oneTar() error {
 		}
 		fmt.Printf("one tar of %.0f MB: %.1f s, %.0f MB/s; %.1f s of processors, peak %.0f MiB\n",
 			float64(p.size)/1e6, c.took.Seconds(), float64(p.size)/1e6/c.took.Seconds(), c.cpu.Seconds(), mib(c.peak))
-		if err := os.RemoveAll(storage); err != nil {
-			return err
-		}
 	}
 	return nil
-}
-
-// oneImage takes an image from the registry by three programs in turn, then a second tag of it.
-func (p *publisher) oneImage() error {
-	img, err := p.image("")
-	if err != nil {
-		return err
-	}
-	if err := p.push("bench/numpy:1", img); err != nil {
-		return err
-	}
-	remote, oci, bundle := "docker://"+p.registry+"/bench/numpy:1", filepath.Join(p.dir, "oci"), filepath.Join(p.dir, "bundle")
-	var peak int64
-	var last string
-	err = interleave(3,
-		variant{"skopeo copy to an OCI layout", func() error {
-			if err := os.RemoveAll(oci); err != nil {
-				return err
-			}
-			return command("skopeo", "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", remote, "oci:"+oci+":1").run()
-		}},
-		variant{"umoci unpack of that layout", func() error {
-			if err := p.removeTree(bundle); err != nil {
-				return err
-			}
-			return command("umoci", "--log=error", "unpack", "--rootless", "--image", oci+":1", bundle).run()
-		}},
-		variant{"flathub convert", func() error {
-			var err error
-			if last, _, err = p.fresh(); err != nil {
-				return err
-			}
-			c, err := p.flathub("convert", last, remote, "--plain-http", "--quiet")
-			peak = max(peak, c.peak)
-			return err
-		}})
-	if err != nil {
-		return err
-	}
-	fmt.Printf("flathub's peak: %.0f MiB\n", mib(peak))
-	return p.secondTag(last)
-}
-
-func (p *publisher) secondTag(fqrn string) error {
-	img, err := p.image("second")
-	if err != nil {
-		return err
-	}
-	if err := p.push("bench/numpy:2", img); err != nil {
-		return err
-	}
-	c, err := p.flathub("convert", fqrn, "docker://"+p.registry+"/bench/numpy:2", "--plain-http", "--quiet")
-	if err != nil {
-		return err
-	}
-	fmt.Printf("a second tag with one new layer of 1 MiB: %.2f s, peak %.0f MiB\n", c.took.Seconds(), mib(c.peak))
-	c, err = p.flathub("convert", fqrn, "docker://"+p.registry+"/bench/numpy:2", "--plain-http", "--quiet")
-	fmt.Printf("the same again, nothing new: %.2f s\n", c.took.Seconds())
-	return err
-}
-
-// removeTree removes what umoci unpacked, closed directories included.
-func (p *publisher) removeTree(dir string) error {
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err := command("chmod", "-R", "u+rwX", dir).run(); err != nil {
-		return err
-	}
-	return os.RemoveAll(dir)
-}
-
-// many is how many images of one base there are.
-const many = 50
-
-// manyImages syncs images of one base, each with a layer of its own, then twice as many wishes of which none is new.
-func (p *publisher) manyImages() error {
-	tags := make([]string, many)
-	for i := range tags {
-		tags[i] = fmt.Sprintf("%d", i)
-		img, err := p.image("own" + tags[i])
-		if err != nil {
-			return err
-		}
-		for _, repository := range []string{"bench/many:", "bench/again:"} {
-			if err := p.push(repository+tags[i], img); err != nil {
-				return err
-			}
-		}
-	}
-	fqrn, storage, err := p.fresh()
-	if err != nil {
-		return err
-	}
-	list := filepath.Join(p.dir, "wishes.yaml")
-	if err := p.wish(list, fqrn, "bench/many:*"); err != nil {
-		return err
-	}
-	c, err := p.flathub("sync", list, "--quiet")
-	if err != nil {
-		return err
-	}
-	stored, err := treeSize(storage)
-	if err != nil {
-		return err
-	}
-	all := many * (p.size + 1<<20)
-	fmt.Printf("%d images of one base: %.1f s, peak %.0f MiB; %.1f GB of trees in %.0f MB of objects: 1 to %.0f\n",
-		many, c.took.Seconds(), mib(c.peak), float64(all)/1e9, float64(stored)/1e6, float64(all)/float64(stored))
-	if err := p.wish(list, fqrn, "bench/many:*", "bench/again:*"); err != nil {
-		return err
-	}
-	if c, err = p.flathub("sync", list, "--quiet"); err != nil {
-		return err
-	}
-	fmt.Printf("%d more names of the same images: %.2f s\n", many, c.took.Seconds())
-	for range 3 {
-		if c, err = p.flathub("sync", list, "--quiet"); err != nil {
-			return err
-		}
-		fmt.Printf("%d wishes, nothing new: %.2f s, peak %.0f MiB\n", 2*many, c.took.Seconds(), mib(c.peak))
-	}
-	return nil
-}
-
-func (p *publisher) wish(file, fqrn string, images ...string) error {
-	text := fmt.Sprintf("version: 1\nuser: nobody\ncvmfs_repo: %s\noutput_format: '$(scheme)://%s/thin/$(image)'\ninput:\n", fqrn, p.registry)
-	for _, i := range images {
-		text += fmt.Sprintf("  - 'http://%s/%s'\n", p.registry, i)
-	}
-	return os.WriteFile(file, []byte(text), 0o644)
-}
-
-func treeSize(dir string) (size int64, err error) {
-	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		info, err := d.Info()
-		if err == nil {
-			size += info.Size()
-		}
-		return err
-	})
-	return size, err
 }

@@ -2,15 +2,10 @@ package main
 
 import (
 	"archive/tar"
-	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"time"
@@ -23,47 +18,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// compress makes a layer of a tar, with the blob beside it: the library would compress it anew at each use.
-func compress(file string) (v1.Layer, error) {
-	if err := command("gzip", "-n", "-6", file).run(); err != nil {
-		return nil, err
-	}
-	return tarball.LayerFromFile(file + ".gz")
-}
-
-// startRegistry starts docker-registry on a free port.
-func (p *publisher) startRegistry() (stop func(), err error) {
-	config := filepath.Join(p.dir, "registry.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: {level: info, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: \"127.0.0.1:0\", secret: x}\n", filepath.Join(p.dir, "registry"))
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
-		return nil, err
-	}
-	cmd := exec.Command("docker-registry", "serve", config)
-	out, err := cmd.StderrPipe()
-	if err != nil {
-		return nil, err
-	}
-	cmd.Stdout = cmd.Stderr
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	stop = func() { cmd.Process.Kill(); cmd.Wait() }
-	ready := regexp.MustCompile(`listening on (127\.0\.0\.1:[0-9]+)`)
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if m := ready.FindStringSubmatch(lines.Text()); m != nil {
-			p.registry = m[1]
-			go io.Copy(io.Discard, out)
-			return stop, nil
-		}
-	}
-	stop()
-	return nil, errors.New("docker-registry does not start")
-}
-
-// image is the layers' image; own makes a further layer of a mebibyte, "" none.
-func (p *publisher) image(own string) (v1.Image, error) {
-	layers := slices.Clone(p.layers)
+// image is an image of layers; own makes a further one of a mebibyte, "" none.
+func image(layers []v1.Layer, own string) (v1.Image, error) {
+	layers = slices.Clone(layers)
 	if own != "" {
 		l, err := smallLayer(own)
 		if err != nil {
@@ -107,4 +64,61 @@ func (p *publisher) push(ref string, img v1.Image) error {
 		return err
 	}
 	return remote.Write(r, img)
+}
+
+// oneImage takes the image with numpy from the registry.
+func (p *publisher) oneImage() error { return p.compare("bench/numpy", p.layers) }
+
+// compare takes an image from the registry by three programs in turn, then a second tag of it.
+func (p *publisher) compare(repository string, layers []v1.Layer) error {
+	img, err := image(layers, "")
+	if err != nil {
+		return err
+	}
+	if err := p.push(repository+":1", img); err != nil {
+		return err
+	}
+	remote := "docker://" + p.registry + "/" + repository + ":1"
+	// Nothing is removed between the rounds: for minutes ext4 searches long for inodes that were not in use just before.
+	fresh := func(name string) string {
+		p.places++
+		return filepath.Join(p.dir, fmt.Sprintf("%s%d", name, p.places))
+	}
+	var oci, last string
+	err = contest(3,
+		contestant{"skopeo copy to an OCI layout", func() (cost, error) {
+			oci = fresh("oci")
+			return p.measure("skopeo", "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", remote, "oci:"+oci+":1")
+		}},
+		contestant{"umoci unpack of that layout", func() (cost, error) {
+			return p.measure("umoci", "--log=error", "unpack", "--rootless", "--image", oci+":1", fresh("bundle"))
+		}},
+		contestant{"flathub convert", func() (c cost, err error) {
+			if last, _, err = p.fresh(); err != nil {
+				return c, err
+			}
+			return p.flathub("convert", last, remote, "--plain-http", "--quiet")
+		}})
+	if err != nil {
+		return err
+	}
+	return p.secondTag(last, repository+":2", layers)
+}
+
+func (p *publisher) secondTag(fqrn, ref string, layers []v1.Layer) error {
+	img, err := image(layers, "second")
+	if err != nil {
+		return err
+	}
+	if err := p.push(ref, img); err != nil {
+		return err
+	}
+	c, err := p.flathub("convert", fqrn, "docker://"+p.registry+"/"+ref, "--plain-http", "--quiet")
+	if err != nil {
+		return err
+	}
+	fmt.Printf("a second tag with one new layer of 1 MiB: %.2f s, peak %.0f MiB\n", c.took.Seconds(), mib(c.peak))
+	c, err = p.flathub("convert", fqrn, "docker://"+p.registry+"/"+ref, "--plain-http", "--quiet")
+	fmt.Printf("the same again, nothing new: %.2f s\n", c.took.Seconds())
+	return err
 }
