@@ -3,7 +3,6 @@ package convert
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -180,11 +179,6 @@ func (c *Converter) names(img Image, digest unpacked.Digest, first, several bool
 	return names
 }
 
-// PlatformName is a platform as a part of a link's name: "linux-arm64-v8".
-func PlatformName(platform string) string {
-	return string(bytes.ReplaceAll([]byte(platform), []byte("/"), []byte("-")))
-}
-
 // present tells whether every name leads to the flat image already.
 func (c *Converter) present(names []string, flat string) bool {
 	for _, name := range names {
@@ -306,56 +300,4 @@ func placeCatalogs(tx *publish.Tx, dirs ...string) error {
 
 func putMarker(tx *publish.Tx, dir string) error {
 	return tx.PutFile(dir+"/"+unpacked.CatalogMarker, 0o644, bytes.NewReader(nil))
-}
-
-// duccManifest is a manifest as DUCC files it: Go's field names are its keys.
-type duccManifest struct {
-	SchemaVersion int64
-	MediaType     string
-	Config        duccBlob
-	Layers        []duccBlob
-}
-
-type duccBlob struct {
-	MediaType string
-	Size      int64
-	Digest    string
-}
-
-// metadata files what the flat tree does not tell: the manifest as DUCC has it, the configuration, the thin image.
-func (c *Converter) metadata(img Image, dir string) error {
-	m, err := img.Manifest()
-	if err != nil {
-		return err
-	}
-	d := duccManifest{SchemaVersion: m.SchemaVersion, MediaType: string(m.MediaType), Config: blobOf(m.Config)}
-	for _, l := range m.Layers {
-		d.Layers = append(d.Layers, blobOf(l))
-	}
-	manifest, err := json.Marshal(d)
-	if err != nil {
-		return err
-	}
-	config, err := img.RawConfigFile()
-	if err != nil {
-		return err
-	}
-	digests, err := layerDigests(img)
-	if err != nil {
-		return err
-	}
-	thin, err := unpacked.NewThin(img.Name.String(), c.FQRN, digests).Encode()
-	if err != nil {
-		return err
-	}
-	for name, text := range map[string][]byte{"manifest.json": manifest, "config.json": config, unpacked.ThinFile: thin} {
-		if err := c.Tx.PutFile(path.Join(dir, name), 0o644, bytes.NewReader(text)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func blobOf(d v1.Descriptor) duccBlob {
-	return duccBlob{MediaType: string(d.MediaType), Size: d.Size, Digest: d.Digest.String()}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -277,80 +276,4 @@ func (s Source) tagged(index v1.ImageIndex, tag string) ([]Image, error) {
 		return nil, err
 	}
 	return s.ofPlatform(img)
-}
-
-// choose takes the images of the platforms asked for out of an index, in the order asked for.
-func (s Source) choose(index v1.ImageIndex) ([]Image, error) {
-	m, err := index.IndexManifest()
-	if err != nil {
-		return nil, err
-	}
-	var images []Image
-	for _, wanted := range s.platforms() {
-		p, err := v1.ParsePlatform(wanted)
-		if err != nil {
-			return nil, fmt.Errorf("platform %q: %w", wanted, err)
-		}
-		d, ok := find(m.Manifests, *p)
-		if !ok {
-			return nil, fmt.Errorf("no image for platform %s; there are %s", wanted, available(m.Manifests))
-		}
-		img, err := index.Image(d.Digest)
-		if err != nil {
-			return nil, err
-		}
-		images = append(images, Image{Image: img, Platform: d.Platform.String()})
-	}
-	return images, nil
-}
-
-func find(manifests []v1.Descriptor, p v1.Platform) (v1.Descriptor, bool) {
-	for _, d := range manifests {
-		if d.MediaType.IsImage() && d.Platform != nil && d.Platform.Satisfies(p) {
-			return d, true
-		}
-	}
-	return v1.Descriptor{}, false
-}
-
-func available(manifests []v1.Descriptor) string {
-	var names []string
-	for _, d := range manifests {
-		if d.Platform != nil && d.Platform.OS != "unknown" {
-			names = append(names, d.Platform.String())
-		}
-	}
-	return strings.Join(names, " ")
-}
-
-func (s Source) platforms() []string {
-	if len(s.Platforms) == 0 {
-		return []string{"linux/" + runtime.GOARCH}
-	}
-	return s.Platforms
-}
-
-// ofPlatform takes a lone image: it is what the source has, whatever platform was asked for, unless several were.
-func (s Source) ofPlatform(img v1.Image) ([]Image, error) {
-	config, err := img.ConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	p := config.Platform()
-	if p == nil || p.OS == "" || p.Architecture == "" { // nil where the configuration says nothing of it
-		return []Image{{Image: img, Platform: s.platforms()[0]}}, nil
-	}
-	for _, wanted := range s.Platforms {
-		w, err := v1.ParsePlatform(wanted)
-		if err != nil {
-			return nil, fmt.Errorf("platform %q: %w", wanted, err)
-		}
-		if p.Satisfies(*w) {
-			return []Image{{Image: img, Platform: p.String()}}, nil
-		}
-	}
-	if len(s.Platforms) > 0 {
-		return nil, fmt.Errorf("the image is for %s only, not for %s", p, strings.Join(s.Platforms, " or "))
-	}
-	return []Image{{Image: img, Platform: p.String()}}, nil
 }
