@@ -33,7 +33,7 @@ type follower struct {
 // merge merges the lowest n layers.
 func (f *follower) merge(n int, replace func(iter.Seq2[layerItem, error]) error) error {
 	for redirects := 0; redirects <= maxLinks; {
-		err, through, hard := f.once(n, replace)
+		through, hard, err := f.once(n, replace)
 		switch {
 		case through != nil:
 			redirects++
@@ -51,7 +51,7 @@ func (f *follower) merge(n int, replace func(iter.Seq2[layerItem, error]) error)
 }
 
 // once merges as far as there is no link to follow.
-func (f *follower) once(n int, replace func(iter.Seq2[layerItem, error]) error) (err error, through *redirect, hard *lowerLink) {
+func (f *follower) once(n int, replace func(iter.Seq2[layerItem, error]) error) (through *redirect, hard *lowerLink, err error) {
 	err = replace(func(yield func(layerItem, error) bool) {
 		for i, err := range merge(f.layers[:n]) {
 			errors.As(err, &through)
@@ -61,7 +61,7 @@ func (f *follower) once(n int, replace func(iter.Seq2[layerItem, error]) error) 
 			}
 		}
 	})
-	return err, through, hard
+	return through, hard, err
 }
 
 // redirect moves what a layer has beyond a symbolic link to where that leads.
