@@ -17,6 +17,23 @@ import (
 	"github.com/flatrun/flatrun/mount/repo"
 )
 
+// Noted is the root catalog of the revision that the notes of an earlier server say the kernel was shown, zero where there
+// are none.
+func Noted(memory *os.File) (root cas.Hash, err error) {
+	st, err := memory.Stat()
+	if err != nil || st.Size() == 0 {
+		return root, err
+	}
+	_, r, err := openMemory(memory)
+	if err != nil || r.root == "" {
+		return root, err
+	}
+	if root, err = cas.ParseHash(r.root); err != nil {
+		err = fmt.Errorf("%w: root catalog: %w", errNotes, err)
+	}
+	return root, err
+}
+
 // openMemory reads what is in the file and goes on writing behind it.
 func openMemory(file *os.File) (*notebook, *remembered, error) {
 	st, err := file.Stat()

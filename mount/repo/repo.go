@@ -47,7 +47,12 @@ type Config struct {
 	Now       func() time.Time    // nil for time.Now
 	Status    func() Status       // what the magic attributes tell of the network; nil for nothing
 	Version   string              // of this program, for the magic attribute
-	Log       *slog.Logger        // nil discards
+
+	// Shown is the root catalog of the revision that a server before this one had verified and showed, zero for none. Where no
+	// head can be verified now, this revision is gone on with: what was vouched for stays readable, whatever became of the whitelist.
+	Shown cas.Hash
+
+	Log *slog.Logger // nil discards
 }
 
 // Status is the state of the network as magic attributes show it.

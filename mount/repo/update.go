@@ -22,14 +22,14 @@ func (r *Repository) update(ctx context.Context) (changed bool, err error) {
 	next, err := r.newest(ctx, old)
 	var offline error
 	if err != nil {
-		if old != nil || isTrust(err) || ctx.Err() != nil {
+		if old != nil || isTrust(err) && r.cfg.Shown.IsZero() || ctx.Err() != nil {
 			r.setOffline(err)
 			return false, err
 		}
 		if next, offline = r.cached(ctx), err; next == nil {
 			return false, err
 		}
-		r.log.Warn("using the revision in the cache", "repository", r.cfg.FQRN, "revision", next.manifest.Revision, "reason", err)
+		r.log.Warn("using a revision that was verified before", "repository", r.cfg.FQRN, "revision", next.manifest.Revision, "reason", err)
 	} else {
 		r.remember(next)
 	}
@@ -177,20 +177,24 @@ func (r *Repository) remember(v *Revision) {
 	}
 }
 
-// cached is the revision of the breadcrumb, nil where there is none or its root
-// catalog is not in the cache. The breadcrumb was written after verification.
+// cached is the revision that was shown before, else that of the breadcrumb, nil
+// where there is none or its root catalog cannot be had. The breadcrumb was
+// written after verification.
 func (r *Repository) cached(ctx context.Context) *Revision {
-	if r.cfg.Cache == nil {
-		return nil
+	var b cas.Breadcrumb
+	if r.cfg.Cache != nil {
+		b, _ = r.cfg.Cache.Breadcrumb(r.crumb()) // one that cannot be read is none
 	}
-	b, err := r.cfg.Cache.Breadcrumb(r.crumb())
-	if err != nil || b.Root.IsZero() {
+	if shown := r.cfg.Shown; !shown.IsZero() && shown != b.Root {
+		b = cas.Breadcrumb{Root: shown} // its catalog tells the rest
+	}
+	if b.Root.IsZero() {
 		return nil
 	}
 	m := &Manifest{Name: r.cfg.FQRN, Root: b.Root, RootSize: -1, TTL: defaultTTL, Timestamp: b.Timestamp, Revision: b.Revision}
 	v, err := r.revision(ctx, m)
 	if err != nil {
-		r.log.Debug("breadcrumb cannot be used", "repository", r.cfg.FQRN, "root", b.Root, "reason", err)
+		r.log.Debug("a revision that was verified before cannot be used", "repository", r.cfg.FQRN, "root", b.Root, "reason", err)
 		return nil
 	}
 	return v

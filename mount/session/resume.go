@@ -166,6 +166,9 @@ func (v *served) takeOver(device *os.File, report func(error)) error {
 		return err
 	}
 	device.Close()
+	if offline, err := v.repo.Offline(); offline {
+		report(fmt.Errorf("repository %s: goes on with revision %d, which was verified before: %w", v.settings.FQRN, v.repo.Head().Manifest().Revision, err))
+	}
 	go func() {
 		if err := v.fs.Update(context.Background()); err != nil {
 			report(err)

@@ -79,9 +79,15 @@ func (v *served) open(ctx context.Context, c caches, notes *os.File) error {
 		}
 		v.store.External = external
 	}
+	var shown cas.Hash
+	if notes != nil {
+		if shown, err = fusefs.Noted(notes); err != nil {
+			return err
+		}
+	}
 	if v.repo, err = repo.Open(ctx, repo.Config{
 		FQRN: v.settings.FQRN, Store: v.store, Fetcher: v.main, Cache: c.main, Keys: keys, Blacklist: v.settings.Blacklist,
-		Tag: v.settings.Tag, Env: v.variable, Status: v.network, Log: v.log,
+		Tag: v.settings.Tag, Shown: shown, Env: v.variable, Status: v.network, Log: v.log,
 	}); err != nil {
 		return err
 	}

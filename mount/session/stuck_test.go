@@ -79,6 +79,25 @@ func TestExpiredWhileMounted(t *testing.T) {
 	if m := mount(); m.Revision != 1 {
 		t.Errorf("revision %d is shown", m.Revision)
 	}
+	if !w.resumable() {
+		return
+	}
+	// Nor does it end with its server: the next one goes on with what was verified, and with nothing else.
+	w.killed()
+	if got := c.do("ls; cat etc/motd"); got != "hello" {
+		t.Errorf("after the server was killed, what was verified reads %q", got)
+	}
+	if m := mount(); m.Revision != 1 || !strings.Contains(m.Offline, "expired") {
+		t.Errorf("after the server was killed, status says %+v", m)
+	}
+	if got := c.do("cat new"); !strings.Contains(got, "No such file") {
+		t.Errorf("after the server was killed, a revision that nobody vouches for shows: %q", got)
+	}
+	if f, err := w.find("registry.example.org/library/tool:1.0", "etc/motd"); err != nil || f.Content != "hello\n" || f.Revision != 1 {
+		t.Errorf("a new container sees %+v, %v", f, err)
+	}
+	r.SignWhitelist(t, func(*repo.Whitelist) {})
+	eventually(t, "the new revision shows when somebody vouches for it", func() bool { return mount().Revision == 2 })
 }
 
 // A server that cannot be reached any more ends a read with EIO, and status has the reason.
