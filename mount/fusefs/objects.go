@@ -5,7 +5,9 @@ import (
 	"context"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/flatrun/flatrun/mount/cas"
 )
@@ -21,16 +23,23 @@ type objectKey struct {
 type object struct {
 	file *os.File
 	key  objectKey
-	refs int // readers, and one while it is in the table
+	refs int    // readers, and one while it is in the table
+	used uint32 // number of the sweep after its last use
 }
 
 const shards = 16
 
 // objects keeps descriptors open after their last read: as there is no OPEN and no RELEASE, every READ would have to open
-// its object again. Sharded, as all readers pass here.
+// its object again. But not for long: an object that the cache has given up keeps its place on the disk until then.
+// Sharded, as all readers pass here.
 type objects struct {
 	store  cas.Store
 	shards [shards]objectShard
+	sweeps atomic.Uint32
+
+	mu     sync.Mutex
+	timer  *time.Timer // of the next sweep, nil for none
+	closed bool
 }
 
 type objectShard struct {
@@ -39,6 +48,9 @@ type objectShard struct {
 	open   map[objectKey]*list.Element // of *object
 	recent list.List                   // the latest used in front
 }
+
+// sweepAfter is how often unused descriptors are looked for: one is closed after one to two such times.
+const sweepAfter = 30 * time.Second
 
 // maxOpenObjects bounds the table where the limit on descriptors allows it.
 const maxOpenObjects = 1024
@@ -80,6 +92,7 @@ func (t *objects) get(o cas.Object) *object {
 	s.recent.MoveToFront(e)
 	obj := e.Value.(*object)
 	obj.refs++
+	obj.used = t.sweeps.Load()
 	return obj
 }
 
@@ -99,7 +112,7 @@ func (t *objects) openObject(ctx context.Context, o cas.Object) (*object, error)
 		f.Close()
 		return obj, nil
 	}
-	obj := &object{file: f, key: k, refs: 2}
+	obj := &object{file: f, key: k, refs: 2, used: t.sweeps.Load()}
 	s.open[k] = s.recent.PushFront(obj)
 	var victim *object
 	if s.recent.Len() > s.limit {
@@ -109,7 +122,44 @@ func (t *objects) openObject(ctx context.Context, o cas.Object) (*object, error)
 	if victim != nil {
 		victim.file.Close()
 	}
+	t.sweepLater()
 	return obj, nil
+}
+
+// sweepLater sees to it that there will be a sweep.
+func (t *objects) sweepLater() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.timer == nil && !t.closed {
+		t.timer = time.AfterFunc(sweepAfter, t.sweep)
+	}
+}
+
+// sweep closes what was not used since the sweep before.
+func (t *objects) sweep() {
+	t.mu.Lock()
+	t.timer = nil // an object that is opened from now on causes the next one itself
+	t.mu.Unlock()
+	last := t.sweeps.Add(1) - 1
+	left := 0
+	for i := range t.shards {
+		s := &t.shards[i]
+		var victims []*object
+		s.mu.Lock()
+		for s.recent.Len() > 0 && s.recent.Back().Value.(*object).used != last {
+			if obj := s.evict(); obj != nil {
+				victims = append(victims, obj)
+			}
+		}
+		left += s.recent.Len()
+		s.mu.Unlock()
+		for _, obj := range victims {
+			obj.file.Close()
+		}
+	}
+	if left > 0 {
+		t.sweepLater()
+	}
 }
 
 // evict takes the least recently used object out and answers it if nobody reads it.
@@ -137,6 +187,12 @@ func (t *objects) put(obj *object) {
 
 // close lets go of every object that nobody reads at the moment; the others follow with their readers.
 func (t *objects) close() {
+	t.mu.Lock()
+	t.closed = true
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	t.mu.Unlock()
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()

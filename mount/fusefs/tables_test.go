@@ -196,6 +196,54 @@ func TestObjects(t *testing.T) {
 	}
 }
 
+// A descriptor is closed when it was not used from one sweep to the next, so that what the cache gives up goes from the disk.
+func TestObjectsSwept(t *testing.T) {
+	store := &files{dir: t.TempDir()}
+	table := newObjects(store, 64)
+	defer table.close()
+	idle, read, used := store.add(t, "idle"), store.add(t, "being read"), store.add(t, "used")
+	for _, o := range []cas.Object{idle, used} {
+		obj, err := table.openObject(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table.put(obj)
+	}
+	reader, err := table.openObject(t.Context(), read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table.sweep()
+	if obj := table.get(used); obj == nil {
+		t.Fatal("closed although it was used lately")
+	} else {
+		table.put(obj)
+	}
+	table.sweep()
+	if table.get(idle) != nil {
+		t.Error("an idle descriptor stays")
+	}
+	if obj := table.get(used); obj == nil {
+		t.Error("one that was used is closed")
+	} else {
+		table.put(obj)
+	}
+	if _, err := reader.file.ReadAt(make([]byte, 1), 0); err != nil {
+		t.Errorf("closed under its reader: %v", err)
+	}
+	table.put(reader)
+	if _, err := reader.file.ReadAt(make([]byte, 1), 0); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("the last reader leaves it open: %v", err)
+	}
+	table.sweep()
+	table.sweep()
+	for i := range table.shards {
+		if n := len(table.shards[i].open); n > 0 {
+			t.Errorf("%d descriptors stay", n)
+		}
+	}
+}
+
 func TestObjectsOfTwoCompressions(t *testing.T) {
 	table := newObjects(&files{dir: t.TempDir()}, 64)
 	o := table.store.(*files).add(t, "the same bytes")
