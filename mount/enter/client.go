@@ -40,8 +40,16 @@ type Reply struct {
 const maxReply = 16 << 20
 
 func newSession(fd int, dir string) *Session {
-	f := os.NewFile(uintptr(fd), dir+"/socket")
-	return &Session{Conn: f, Dir: dir, lines: bufio.NewReader(io.LimitReader(f, maxReply))}
+	s := &Session{Dir: dir}
+	s.connect(fd)
+	return s
+}
+
+// connect takes a connection over, in place of the one before.
+func (s *Session) connect(fd int) {
+	s.Conn = os.NewFile(uintptr(fd), s.Dir+"/socket")
+	s.bound = &io.LimitedReader{R: s.Conn}
+	s.lines = bufio.NewReader(s.bound)
 }
 
 func dial(dir string) (*Session, error) {
@@ -61,8 +69,7 @@ func (s *Session) call(r Request) (Reply, error) {
 			break
 		}
 		s.Conn.Close()
-		s.Conn = os.NewFile(uintptr(fd), s.Dir+"/socket")
-		s.lines.Reset(io.LimitReader(s.Conn, maxReply))
+		s.connect(fd)
 		reply, err = s.callOnce(r)
 	}
 	return reply, err
@@ -116,8 +123,11 @@ func (s *Session) read(patience time.Duration) (Reply, error) {
 	if err := unix.SetsockoptTimeval(int(s.Conn.Fd()), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
 		return reply, fmt.Errorf("ask the session: %w", err)
 	}
+	s.bound.N = maxReply // what is buffered already is a part of a small answer
 	line, err := s.lines.ReadBytes('\n')
-	if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
+	if errors.Is(err, io.EOF) && s.bound.N == 0 {
+		return reply, fmt.Errorf("understand the session's answer: it has more than %d bytes", maxReply)
+	} else if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
 		return reply, errEnded
 	} else if errors.Is(err, unix.EAGAIN) {
 		return reply, fmt.Errorf("%w in %s", errSilent, patience)

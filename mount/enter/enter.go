@@ -33,6 +33,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 )
 
@@ -174,8 +175,9 @@ type Session struct {
 	told      bool       // there was one
 
 	lines  *bufio.Reader
-	asked  string // image that the constructor asked for; the answer is the next line
-	joined bool   // the process is inside
+	bound  *io.LimitedReader // below lines
+	asked  string            // image that the constructor asked for; the answer is the next line
+	joined bool              // the process is inside
 }
 
 // Dial connects to the session in dir without joining it: for status and umount. ErrNoSession if none answers.
