@@ -122,20 +122,34 @@ func receive(conn *net.UnixConn) (name string, files []*os.File, err error) {
 	if n == 0 {
 		return "", nil, net.ErrClosed
 	}
-	messages, err := unix.ParseSocketControlMessage(rights[:m])
-	if err != nil {
+	files, err = received(rights[:m])
+	var msg message
+	if err == nil {
+		err = json.Unmarshal(text[:n], &msg)
+	}
+	if err != nil { // whoever gets an error gets nothing to close
+		for _, f := range files {
+			f.Close()
+		}
 		return "", nil, err
+	}
+	return msg.Name, files, nil
+}
+
+// received are the descriptors in a control message, those before an error too.
+func received(rights []byte) (files []*os.File, err error) {
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil {
+		return nil, err
 	}
 	for i := range messages {
 		fds, err := unix.ParseUnixRights(&messages[i])
 		if err != nil {
-			return "", nil, err
+			return files, err
 		}
 		for _, fd := range fds {
 			files = append(files, os.NewFile(uintptr(fd), "kept"))
 		}
 	}
-	var msg message
-	err = json.Unmarshal(text[:n], &msg)
-	return msg.Name, files, err
+	return files, nil
 }

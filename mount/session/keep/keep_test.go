@@ -105,3 +105,36 @@ func TestWithoutParent(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Whoever gets an error has no descriptors to close: those that came with the message are closed.
+func TestReceiveError(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := connection(pair[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ours.Close()
+	theirs, err := connection(pair[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, _, err := theirs.WriteMsgUnix([]byte("{"), unix.UnixRights(int(w.Fd())), nil); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	if name, files, err := receive(ours); err == nil || name != "" || files != nil {
+		t.Fatalf("%q, %v, %v", name, files, err)
+	}
+	if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF { // it would wait for a writer that is left
+		t.Errorf("the pipe reads %d bytes, %v", n, err)
+	}
+}
