@@ -1,11 +1,14 @@
 package runtime
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,18 +19,21 @@ import (
 // given rather than asked for. If there is an error, it is the working directory that cannot be told; everything else
 // is filled in, and the container starts in the home directory.
 //
-// The password database is read as a file: whoever is in another one (LDAP) is known by USER, HOME and SHELL, which
-// login and batch systems set; to ask a name service would cost more than the whole start.
+// Home is the account's directory, whatever HOME says, as with Apptainer: HOME may be left over from the user who called
+// su or sudo, or be a job's scratch directory, and a batch system that wants it to be the home directory says --home.
 func ReadHost(uid, gid int) (Host, error) {
 	h := Host{UID: uint32(uid), GID: uint32(gid)}
-	if fields := accountLine("/etc/passwd", uid); len(fields) >= 7 {
+	if fields := accountOf(uid); fields != nil {
 		h.User = Account{Name: fields[0], Gecos: fields[4], Shell: fields[6]}
 		h.Home = fields[5]
 	} else {
 		h.User = Account{Name: plain(os.Getenv("USER")), Shell: plain(os.Getenv("SHELL"))}
+		h.Home = os.Getenv("HOME")
 	}
-	if home := os.Getenv("HOME"); path.IsAbs(home) && (h.Home == "" || !foreign(home)) {
-		h.Home = path.Clean(home)
+	if path.IsAbs(h.Home) {
+		h.Home = path.Clean(h.Home)
+	} else {
+		h.Home = ""
 	}
 	if fields := accountLine("/etc/group", gid); len(fields) >= 3 {
 		h.Group = fields[0]
@@ -40,11 +46,24 @@ func ReadHost(uid, gid int) (Host, error) {
 	return h, nil
 }
 
-// foreign reports whether a directory is somebody else's: HOME may be left over from the user who called su or sudo. "/"
-// is what accounts without a home have.
-func foreign(dir string) bool {
-	var st unix.Stat_t
-	return dir != "/" && unix.Stat(dir, &st) == nil && st.Uid != uint32(os.Geteuid())
+// nameService is how long a name service may take to answer.
+const nameService = 10 * time.Second
+
+// accountOf returns the fields of an account in the password database, nil if it has none. The database is read as a file;
+// only who is not in it (LDAP) is looked up by the name service, which costs a process.
+func accountOf(uid int) []string {
+	if fields := accountLine("/etc/passwd", uid); len(fields) >= 7 {
+		return fields
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), nameService)
+	defer cancel()
+	// A caller that ignores its children makes waiting fail; what was said counts.
+	out, _ := exec.CommandContext(ctx, "/usr/bin/getent", "passwd", strconv.Itoa(uid)).Output()
+	line, _, _ := strings.Cut(string(out), "\n")
+	if fields := strings.Split(line, ":"); len(fields) >= 7 && fields[2] == strconv.Itoa(uid) {
+		return fields
+	}
+	return nil
 }
 
 // accountLine returns the fields of the first line with this id in third place.

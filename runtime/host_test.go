@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"os"
+	"path"
 	"testing"
 )
 
@@ -14,13 +15,21 @@ func TestReadHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.UID != uint32(os.Getuid()) || h.Cwd != dir || h.Home != dir+"/home" {
-		t.Errorf("%+v", h)
+	// HOME does not stand for the account's directory.
+	want := dir + "/home"
+	if fields := accountOf(os.Getuid()); fields != nil {
+		want = path.Clean(fields[5])
+	}
+	if h.UID != uint32(os.Getuid()) || h.Cwd != dir || h.Home != want {
+		t.Errorf("%+v, want home %s", h, want)
 	}
 	// An account that no file knows is taken from the environment, as far as it can stand in a line.
 	t.Setenv("USER", "bea")
 	t.Setenv("SHELL", "/bin/x:y")
-	t.Setenv("HOME", "")
+	if h, err = ReadHost(987654321, 987654321); err != nil || h.Home != dir+"/home" {
+		t.Errorf("%+v, %v", h, err)
+	}
+	t.Setenv("HOME", "relative")
 	h, err = ReadHost(987654321, 987654321)
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +50,7 @@ func TestReadHostWithoutDirectory(t *testing.T) {
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
-	if h, err := ReadHost(os.Getuid(), os.Getgid()); err == nil || h.Cwd != "" || h.Home != "/home/ann" {
+	if h, err := ReadHost(987654321, 987654321); err == nil || h.Cwd != "" || h.Home != "/home/ann" {
 		t.Errorf("%+v, %v", h, err)
 	}
 }

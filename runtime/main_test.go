@@ -66,6 +66,9 @@ func runJob(text string) {
 	if err != nil {
 		fail(err)
 	}
+	if home, ok := os.LookupEnv("HOME"); ok { // tests choose the account's directory by it
+		host.Home = home
+	}
 	spec, err := Spec(j.Request, host)
 	if err != nil {
 		fail(err)

@@ -108,7 +108,7 @@ type Host struct {
 	Groups   []uint32
 	User     Account
 	Group    string // name of GID, "" if it has none
-	Home     string // $HOME if it is an absolute path and not somebody else's directory, else the account's
+	Home     string // the account's; $HOME for who has none
 	Cwd      string // the caller's working directory, by the name the caller knows it ($PWD if that is right)
 	TTY      string // path of the terminal on standard input, "" if none
 }

@@ -111,6 +111,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(r.home, "file"), "at home\n")
+	r.makeAtHome(t)
 	write(t, filepath.Join(r.data, "file"), "data\n")
 	r.images = makeImages(t)
 	r.images["gpu"] = makeDriver(t)
@@ -128,6 +129,21 @@ func newRig(t *testing.T) *rig {
 	r.probe("pidns", "exec", "--pid", r.images["bare"], "true")
 	r.probe("overlay", "exec", "--writable-tmpfs", r.images["bare"], "true")
 	return r
+}
+
+// makeAtHome makes the command athome, which runs another one where the password file has {home} for the caller, as it has
+// HOME for everybody else: by a file of its own over the host's, in namespaces that map only the caller.
+func (r *rig) makeAtHome(t *testing.T) {
+	passwd := filepath.Join(t.TempDir(), "passwd")
+	write(t, passwd, fmt.Sprintf("root:x:0:0:root:/root:/bin/sh\ntester:x:%d:%d::%s:/bin/sh\n", os.Getuid(), os.Getgid(), r.home))
+	script := `#!/bin/sh
+exec unshare --user --map-root-user --mount sh -c 'mount --bind %s /etc/passwd && exec unshare --user --map-user=%d --map-group=%d -- "$@"' sh "$@"
+`
+	name := filepath.Join(r.bin, "athome")
+	write(t, name, fmt.Sprintf(script, passwd, os.Getuid(), os.Getgid()))
+	if err := os.Chmod(name, 0o755); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // probe finds out whether the host can do what some cases need. A host without

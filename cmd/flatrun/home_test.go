@@ -60,7 +60,7 @@ func (r *rig) checkHome(t *testing.T, mode fs.FileMode) {
 	for _, line := range lines {
 		cmd := exec.Command(filepath.Join(r.bin, "flatrun"), strings.Fields(replace.Replace(line))...)
 		cmd.Env = slices.DeleteFunc(r.environ(nil), func(kv string) bool { return strings.HasPrefix(kv, "HOME=") })
-		cmd.Env = append(cmd.Env, "HOME="+home, "TMPDIR="+work)
+		cmd.Env = append(cmd.Env, "HOME="+home, "FLATRUN_HOME="+home, "TMPDIR="+work)
 		cmd.Dir = work
 		out, err := cmd.CombinedOutput()
 		if wanted := slices.Contains(fails, line); (err != nil) != wanted {
