@@ -21,15 +21,29 @@ const (
 
 // makePoints makes the mount points of a plan: in the root itself where it can be written, else in farms.
 // Directories at places in hidden need not be shown, as a mount will come over them. It returns the places that are
-// not made because the farm would be too large for what wants it.
+// not made because the farm would be too large for what wants it, or because they would stay in the image.
 func (t *Tree) makePoints(farms []Farm, hidden map[string]bool) (dropped []string, err error) {
+	if t.layers != nil {
+		if err := t.layPoints(farms); err != nil {
+			return nil, fmt.Errorf("make mount points over the image: %w", err)
+		}
+	}
 	// An outer farm first: its binds would hide an inner one.
 	slices.SortStableFunc(farms, func(a, b Farm) int { return depth(a.Dir) - depth(b.Dir) })
 	for _, f := range farms {
 		made := true
-		if t.writable() {
+		switch {
+		case t.root.Writable: // what is made in an image stays there, so it is not made for what is only nice to have
+			f.New = slices.DeleteFunc(f.New, func(n Node) bool {
+				if n.Weak {
+					dropped = append(dropped, n.Path)
+				}
+				return n.Weak
+			})
 			err = makeNodes(t.fd, "/", f.New)
-		} else {
+		case t.writable(): // of layPoints' what the writable directory hides is missing
+			err = makeNodes(t.fd, "/", f.New)
+		default:
 			made, err = t.makeFarm(f, hidden)
 		}
 		if err != nil {

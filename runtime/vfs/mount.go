@@ -105,7 +105,7 @@ func (t *Tree) makeInside(name string, dir bool) (int, error) {
 		return -1, err
 	}
 	defer unix.Close(parent)
-	if err := makeNodes(parent, "", []Node{{path.Base(name), dir}}); err != nil {
+	if err := makeNodes(parent, "", []Node{{Path: path.Base(name), Dir: dir}}); err != nil {
 		return -1, err
 	}
 	return unix.Openat(parent, path.Base(name), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -130,7 +130,7 @@ func (t *Tree) merge(s source, target int) {
 			unix.Close(fd)
 			continue
 		}
-		err := makeNodes(target, "", []Node{{e.name, e.dir}})
+		err := makeNodes(target, "", []Node{{Path: e.name, Dir: e.dir}})
 		if err == nil {
 			err = attach(e.tree, target, e.name)
 		}

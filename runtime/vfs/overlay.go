@@ -13,7 +13,8 @@ import (
 
 // layOver mounts an overlay of the image, its layers, t.root.Lower and a writable directory, as the new root.
 //
-// The directories are bound to short names in the stage, as the option string has no room and its own syntax.
+// Mount points that are missing are not made in a directory of the user's, where they would stay, but in a layer of their
+// own between it and the rest (layPoints). What is missing is looked up in an overlay of the same that nobody writes to.
 func (t *Tree) layOver() error {
 	layers := []string{"image"}
 	for _, dir := range t.root.Layers {
@@ -33,21 +34,26 @@ func (t *Tree) layOver() error {
 		}
 		layers = append([]string{name}, layers...)
 	}
-	// userxattr: the overlay's own attributes must be such as an ordinary user may set.
-	data := []string{"userxattr", "lowerdir=" + strings.Join(layers, ":")}
 	upper, err := t.upper()
 	if err != nil {
 		return err
 	}
-	if upper != "" {
-		data = append(data, "upperdir="+upper+"/upper", "workdir="+upper+"/work")
+	if t.root.Upper == "" {
+		return t.mountOverlay(layers, upper)
 	}
-	if err := unix.Fchdir(t.stage); err != nil {
+	view, err := t.overlay(append([]string{upper + "/upper"}, layers...), "")
+	if err != nil {
 		return err
 	}
-	overlay, err := newFS("overlay", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, data)
+	t.layers, t.upperdir, t.base, t.fd = layers, upper, view, view
+	return nil
+}
+
+// mountOverlay makes an overlay the new root.
+func (t *Tree) mountOverlay(layers []string, upper string) error {
+	overlay, err := t.overlay(layers, upper)
 	if err != nil {
-		return fmt.Errorf("%w: the kernel refuses to lay %s over %s; it takes Linux 5.11, and an upper directory on a local file system", err, t.upperName(), t.root.Name)
+		return err
 	}
 	if err := unix.Mkdirat(t.stage, "root", 0o755); err != nil {
 		return err
@@ -57,6 +63,68 @@ func (t *Tree) layOver() error {
 	}
 	t.base, t.fd, t.names.base = overlay, overlay, "root"
 	return nil
+}
+
+// overlay makes an overlay of directories in the stage, whose short names are used as the option string has no room and
+// its own syntax.
+func (t *Tree) overlay(layers []string, upper string) (int, error) {
+	// userxattr: the overlay's own attributes must be such as an ordinary user may set.
+	data := []string{"userxattr", "lowerdir=" + strings.Join(layers, ":")}
+	if upper != "" {
+		data = append(data, "upperdir="+upper+"/upper", "workdir="+upper+"/work")
+	}
+	if err := unix.Fchdir(t.stage); err != nil {
+		return -1, err
+	}
+	overlay, err := newFS("overlay", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, data)
+	if err != nil {
+		return -1, fmt.Errorf("%w: the kernel refuses to lay %s over %s; it takes Linux 5.11, and an upper directory on a local file system", err, t.upperName(), t.root.Name)
+	}
+	return overlay, nil
+}
+
+// layPoints mounts the overlay that layOver has prepared, with the mount points of a plan in a layer above the image.
+func (t *Tree) layPoints(farms []Farm) error {
+	name := t.name()
+	if err := unix.Mkdirat(t.stage, name, 0o755); err != nil {
+		return err
+	}
+	points, err := unix.Openat(t.stage, name, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(points)
+	dirs := []string{"."}
+	for _, f := range farms {
+		dir := "."
+		for _, name := range components(f.Dir) {
+			dir += "/" + name
+			if err := unix.Mkdirat(points, dir, 0o755); err != nil && err != unix.EEXIST {
+				return err
+			}
+			dirs = append(dirs, dir)
+		}
+		if err := makeNodes(points, "/", f.New); err != nil {
+			return err
+		}
+	}
+	for _, dir := range dirs {
+		t.alike(points, dir)
+	}
+	unix.Close(t.base)
+	return t.mountOverlay(append([]string{name}, t.layers...), t.upperdir)
+}
+
+// alike gives a directory, of which an overlay shows the uppermost, the rights and the times of the image's, and the
+// owners where the user namespace has them.
+func (t *Tree) alike(points int, dir string) {
+	var st unix.Stat_t
+	if unix.Fstatat(t.base, dir, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return
+	}
+	unix.Fchownat(points, dir, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW)
+	unix.Fchmodat(points, dir, st.Mode&0o7777, 0)
+	unix.UtimesNanoAt(points, dir, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 func (t *Tree) upperName() string {

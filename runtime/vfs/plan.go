@@ -51,6 +51,7 @@ type Farm struct {
 type Node struct {
 	Path string // absolute inside
 	Dir  bool
+	Weak bool // only weak mounts need it
 }
 
 // Plan looks for the place of each mount, in order, in an image and in the mounts before it.
@@ -103,7 +104,11 @@ func (p *planner) place(w Want) Place {
 		next := path.Join(dir, name)
 		isDir, made := p.made[next]
 		if made && !w.Weak {
-			p.farm(next).Weak = false
+			farm := p.farm(next)
+			farm.Weak = false
+			for i := range farm.New {
+				farm.New[i].Weak = farm.New[i].Weak && farm.New[i].Path != next
+			}
 		}
 		if i, ok := p.mounted[next]; ok {
 			return Place{Path: path.Join(next, path.Join(rest...)), Inside: p.inside(i, rest)}
@@ -214,7 +219,7 @@ func (p *planner) make(w Want, dir string, rest []string) Place {
 		dir = path.Join(dir, name)
 		isDir := i < len(rest)-1 || w.Dir
 		p.made[dir] = isDir
-		farm.New = append(farm.New, Node{Path: dir, Dir: isDir})
+		farm.New = append(farm.New, Node{Path: dir, Dir: isDir, Weak: w.Weak})
 	}
 	return Place{Path: dir, Inside: -1}
 }

@@ -24,6 +24,8 @@ type Tree struct {
 		count      int
 		base, root string
 	} // in the stage
+	layers   []string // of an overlay that waits for its mount points, by their names in the stage
+	upperdir string   // of that
 }
 
 // Build makes the root file system. The mount namespace must be the caller's own; its mounts become slaves of the
@@ -129,6 +131,9 @@ func (t *Tree) mountAll(sources []source) error {
 		p := places[i]
 		switch {
 		case p.Skip:
+			continue
+		case p.Err == nil && slices.Contains(dropped, p.Path) && t.root.Writable:
+			t.log.Warn(fmt.Sprintf("Skipping mount %s: it does not exist in the image, where it would stay if it was made", s.m.Target))
 			continue
 		case p.Err == nil && slices.Contains(dropped, p.Path):
 			p.Err = errors.New("the image has no such place, and to make one would take many mounts")
