@@ -3,14 +3,21 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.0)
 STRIP = -s -w -X main.version=$(VERSION)
 SECCOMP = $(shell pkg-config --exists libseccomp 2>/dev/null && echo ,seccomp) # filters of OCI bundles; wants libseccomp-dev
+# LINK=shared is for packages of a distribution: flathub and flatrun-session, which deflate and inflate, use its libraries.
+# flatrun and flatrun-oci stay static: they start wherever they are copied to.
+LINK ?= static
 # Fast zlib. Debian's libisal-dev has the shared library only, and a static program linked with that jumps to nowhere.
-ISAL = $(shell test -e "$$(pkg-config --variable=libdir libisal 2>/dev/null)/libisal.a" && echo ,isal)
-STATIC = -tags osusergo,netgo$(strip $(SECCOMP))$(strip $(ISAL)) -ldflags '$(STRIP) -linkmode external -extldflags "-static -Wl,--no-warnings"'
+STATIC_ISAL = $(shell test -e "$$(pkg-config --variable=libdir libisal 2>/dev/null)/libisal.a" && echo ,isal)
+SHARED_ISAL = $(shell pkg-config --exists libisal 2>/dev/null && echo ,isal)
+TAGS = -tags osusergo,netgo$(strip $(SECCOMP))
+STATIC = $(TAGS)$(strip $(STATIC_ISAL)) -ldflags '$(STRIP) -linkmode external -extldflags -static'
+SHARED = $(TAGS)$(strip $(SHARED_ISAL)) -ldflags '$(STRIP)'
 
 .PHONY: build demo test check bench fuzz man install clean
 
-build: ## bin/flatrun, bin/flatrun-session, bin/flatrun-oci, bin/flathub: static, with C parts
-	CGO_ENABLED=1 $(GO) build -trimpath $(STATIC) -o bin/ ./cmd/flatrun ./cmd/flatrun-session ./cmd/flatrun-oci ./cmd/flathub
+build: ## bin/flatrun, bin/flatrun-session, bin/flatrun-oci, bin/flathub, with C parts; static unless LINK=shared
+	CGO_ENABLED=1 $(GO) build -trimpath $(STATIC) -o bin/ ./cmd/flatrun ./cmd/flatrun-oci
+	CGO_ENABLED=1 $(GO) build -trimpath $(if $(filter shared,$(LINK)),$(SHARED),$(STATIC)) -o bin/ ./cmd/flatrun-session ./cmd/flathub
 
 demo: ## make an image from Debian packages, publish it, serve it, run Python in it
 	scripts/setup
@@ -22,7 +29,7 @@ test: ## every check and test
 
 bench: ## ratios against native, bwrap and the other peers at hand
 	scripts/setup
-	scripts/as-user sh -c "make -s build && $(GO) run ./scripts/bench $(SECTIONS)"
+	scripts/as-user sh -c "make -s build LINK=$(LINK) && $(GO) run ./scripts/bench $(SECTIONS)"
 
 fuzz: ## every fuzz target for FUZZTIME (default 5m)
 	scripts/as-user scripts/fuzz

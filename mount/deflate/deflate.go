@@ -1,9 +1,10 @@
 // Package deflate reads and writes zlib and gzip streams: the form of a repository's objects and of an image's layers.
 //
 // Inflating is most of what a cold start computes, deflating most of what a publisher does. Built with the tag isal and
-// cgo, as the Makefile does where libisal.a is installed, the package uses Intel's ISA-L, which is three times as fast at
-// both as the best Go code; without, klauspost/compress. Both read all streams. What they write differs, and with it
-// the hashes of objects: one publisher should keep to one build, or contents that are stored twice are told apart.
+// cgo, as the Makefile does where libisal.a is installed or, with LINK=shared, libisal.so, the package uses Intel's ISA-L,
+// which is three times as fast at both as the best Go code; without, klauspost/compress. Both read all streams. What they
+// write differs, and with it the hashes of objects: one publisher should keep to one build, or contents that are stored
+// twice are told apart.
 //
 // Readers are strict: all bytes of the source must belong to the stream, one zlib stream or one or more gzip members.
 package deflate
