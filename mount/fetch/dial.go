@@ -4,36 +4,19 @@ import (
 	"context"
 	"errors"
 	"net"
-	"slices"
-	"sync"
 	"time"
 )
 
 // dialer connects, with a preference for one family of addresses. When a name cannot be resolved, it goes on with the
-// addresses that the name had: a site whose name server is down still has its proxies.
+// addresses that the name had.
 type dialer struct {
 	net.Dialer
 	family int
-
-	mu    sync.Mutex
-	known map[string]*knownName
+	names  *names
 }
 
-// knownName is where a name led.
-type knownName struct {
-	addrs   []string  // the latest last
-	missing time.Time // when it could not be resolved; zero where the last time it could
-}
-
-const (
-	// unresolvedFor is how long the addresses that are known come first once the name could not be resolved: to ask a name
-	// server that does not answer takes seconds.
-	unresolvedFor = time.Minute
-	maxKnown      = 8 // addresses of a name
-)
-
-func newDialer(timeout time.Duration, family int) *dialer {
-	return &dialer{Dialer: net.Dialer{Timeout: timeout, KeepAlive: 15 * time.Second}, family: family, known: map[string]*knownName{}}
+func newDialer(timeout time.Duration, family int, known *names) *dialer {
+	return &dialer{Dialer: net.Dialer{Timeout: timeout, KeepAlive: 15 * time.Second}, family: family, names: known}
 }
 
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -41,7 +24,7 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	if err != nil || net.ParseIP(name) != nil {
 		return d.dialFamily(ctx, network, addr)
 	}
-	addrs, missing := d.lastOf(name)
+	addrs, missing := d.names.last(name)
 	if missing {
 		if conn := d.dialKnown(ctx, network, addrs, port); conn != nil {
 			return conn, nil
@@ -50,9 +33,11 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	conn, err := d.dialFamily(ctx, network, addr)
 	switch unresolved := errors.As(err, new(*net.DNSError)); {
 	case err == nil:
-		d.note(name, conn.RemoteAddr())
+		if to, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+			d.names.led(name, to.IP.String())
+		}
 	case unresolved && len(addrs) > 0:
-		d.note(name, nil)
+		d.names.lost(name)
 		if !missing {
 			if conn := d.dialKnown(ctx, network, addrs, port); conn != nil {
 				return conn, nil
@@ -60,41 +45,6 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 		}
 	}
 	return conn, err
-}
-
-// lastOf answers where the name led, the latest first, and whether it could not be resolved a short while ago.
-func (d *dialer) lastOf(name string) (addrs []string, missing bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	k := d.known[name]
-	if k == nil {
-		return nil, false
-	}
-	addrs = slices.Clone(k.addrs)
-	slices.Reverse(addrs)
-	return addrs, !k.missing.IsZero() && time.Since(k.missing) < unresolvedFor
-}
-
-// note notes where the name has led, or with nil that it could not be resolved.
-func (d *dialer) note(name string, to net.Addr) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	k := d.known[name]
-	if k == nil {
-		k = &knownName{}
-		d.known[name] = k
-	}
-	tcp, ok := to.(*net.TCPAddr)
-	if !ok {
-		k.missing = time.Now()
-		return
-	}
-	k.missing = time.Time{}
-	addr := tcp.IP.String()
-	k.addrs = append(slices.DeleteFunc(k.addrs, func(a string) bool { return a == addr }), addr)
-	if len(k.addrs) > maxKnown {
-		k.addrs = k.addrs[1:]
-	}
 }
 
 // dialKnown tries one address after the other; nil where none of them answers.

@@ -24,7 +24,7 @@ func TestDialWithoutNameServer(t *testing.T) {
 	for name, silent := range map[string]bool{"refuses": false, "silent": true} {
 		t.Run(name, func(t *testing.T) {
 			dns := repotest.ServeDNS(t, "127.0.0.1:0", "stratum.example.org", [4]byte{127, 0, 0, 1})
-			d := newDialer(time.Second, 0)
+			d := newDialer(time.Second, 0, &names{})
 			d.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, "udp", dns.Addr)
 			}}
@@ -58,7 +58,7 @@ func TestDialWithoutNameServer(t *testing.T) {
 				t.Errorf("asked %d times more", now-asked)
 			}
 			dns.Heal()
-			d.known["stratum.example.org"].missing = time.Now().Add(-2 * unresolvedFor)
+			d.names.known["stratum.example.org"].missing = time.Now().Add(-2 * unresolvedFor)
 			if err := dial(addr); err != nil || dns.Asked() == asked {
 				t.Errorf("afterwards the name server is not asked again: %v", err)
 			}

@@ -106,7 +106,7 @@ func TestResetTimers(t *testing.T) {
 	var now atomic.Int64
 	cfg := Config{Servers: []string{"http://a", "http://b"}, Proxies: "p1|p2;p3", ProxyReset: time.Minute, HostReset: time.Hour}
 	cfg.defaults()
-	r, err := newRoutes(cfg)
+	r, err := newRoutes(cfg, &names{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestAddresses(t *testing.T) {
 	for family, want := range map[int]int{0: 3, 4: 2, 6: 1} {
 		cfg := Config{Servers: []string{"http://a"}, Proxies: "squid:3128", IPFamily: family}
 		cfg.defaults()
-		r, err := newRoutes(cfg)
+		r, err := newRoutes(cfg, &names{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -368,7 +368,7 @@ func TestShard(t *testing.T) {
 	}
 	var rs []*routes
 	for range 2 {
-		r, err := newRoutes(cfg)
+		r, err := newRoutes(cfg, &names{})
 		if err != nil {
 			t.Fatal(err)
 		}

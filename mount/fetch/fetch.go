@@ -106,10 +106,11 @@ func New(cfg Config) (*Client, error) {
 	cfg.defaults()
 	c := &Client{cfg: cfg, slots: make(chan struct{}, cfg.Concurrency), credential: &holder{}}
 	var err error
-	if c.routes, err = newRoutes(cfg); err != nil {
+	known := &names{}
+	if c.routes, err = newRoutes(cfg, known); err != nil {
 		return nil, err
 	}
-	if c.direct, c.proxied, err = newHTTPClients(cfg, c.credential); err != nil {
+	if c.direct, c.proxied, err = newHTTPClients(cfg, c.credential, known); err != nil {
 		return nil, err
 	}
 	return c, nil

@@ -18,13 +18,13 @@ const maxRedirects = 4
 type routeKey struct{}
 
 // newHTTPClients makes one client for each of the two time-outs, as they belong to the connections.
-func newHTTPClients(cfg Config, own *holder) (direct, proxied *http.Client, err error) {
+func newHTTPClients(cfg Config, own *holder, known *names) (direct, proxied *http.Client, err error) {
 	roots, err := loadRoots(cfg.CABundle)
 	if err != nil {
 		return nil, nil, err
 	}
-	direct = newHTTPClient(cfg, roots, own, cfg.TimeoutDirect)
-	proxied = newHTTPClient(cfg, roots, own, cfg.Timeout)
+	direct = newHTTPClient(cfg, roots, own, known, cfg.TimeoutDirect)
+	proxied = newHTTPClient(cfg, roots, own, known, cfg.Timeout)
 	return direct, proxied, nil
 }
 
@@ -46,8 +46,8 @@ func loadRoots(bundle string) (*x509.CertPool, error) {
 	return roots, nil
 }
 
-func newHTTPClient(cfg Config, roots *x509.CertPool, own *holder, timeout time.Duration) *http.Client {
-	d := newDialer(timeout, cfg.IPFamily)
+func newHTTPClient(cfg Config, roots *x509.CertPool, own *holder, known *names, timeout time.Duration) *http.Client {
+	d := newDialer(timeout, cfg.IPFamily, known)
 	t := &http.Transport{
 		Proxy: func(r *http.Request) (*url.URL, error) {
 			rt, _ := r.Context().Value(routeKey{}).(route)

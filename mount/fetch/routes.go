@@ -37,22 +37,22 @@ type routes struct {
 	cfg    Config
 	now    func() time.Time
 	lookup func(ctx context.Context, name string) ([]string, error)
+	names  *names
 
 	mu        sync.Mutex
 	hosts     []host
 	host      int
-	hostLeft  time.Time           // when the first host was left
-	chain     [][]proxy           // as configured
-	group     int                 // index in chain
-	members   []proxy             // of the group, in random order; the first is in use (unless sharded), those that failed are gone
-	whole     int                 // how many members there were
-	resolved  time.Time           // when members' names were looked up; zero: not yet
-	proxyLeft time.Time           // when the first choice of the first group was left
-	names     map[string][]string // of proxies, with the addresses found last
+	hostLeft  time.Time // when the first host was left
+	chain     [][]proxy // as configured
+	group     int       // index in chain
+	members   []proxy   // of the group, in random order; the first is in use (unless sharded), those that failed are gone
+	whole     int       // how many members there were
+	resolved  time.Time // when members' names were looked up; zero: not yet
+	proxyLeft time.Time // when the first choice of the first group was left
 }
 
-func newRoutes(cfg Config) (*routes, error) {
-	r := &routes{cfg: cfg, now: time.Now, lookup: net.DefaultResolver.LookupHost}
+func newRoutes(cfg Config, known *names) (*routes, error) {
+	r := &routes{cfg: cfg, now: time.Now, lookup: net.DefaultResolver.LookupHost, names: known}
 	for _, s := range cfg.Servers {
 		if s = strings.TrimSpace(s); s == "" {
 			continue
@@ -267,15 +267,12 @@ func (r *routes) expandGroup(ctx context.Context, group []proxy) (members []prox
 // addresses looks up a name. While that fails, it has those that it had.
 func (r *routes) addresses(ctx context.Context, name string) []string {
 	addrs, err := r.lookup(ctx, name)
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if err != nil {
-		return r.names[name]
+		r.names.lost(name)
+		addrs, _ = r.names.last(name)
+		return addrs
 	}
-	if r.names == nil {
-		r.names = map[string][]string{}
-	}
-	r.names[name] = addrs
+	r.names.found(name, addrs)
 	return addrs
 }
 
