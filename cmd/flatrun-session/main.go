@@ -46,6 +46,7 @@ func verbs() []verb {
 		{"profile", "show IMAGE|export IMAGE FILE|import FILE", 2, 3, runProfile},
 		{"prefetch", "IMAGE|PATH", 1, 1, runPrefetch},
 		{"site", "", 0, 0, runSite},
+		{"doctor", "", 0, 0, runDoctor},
 		{"json", "FILE", 1, 1, runJSON},
 		{"images", "[QUERY]", 0, 1, runImages},
 	}

@@ -24,7 +24,7 @@ var rooms = map[string][]string{
 	"mount/config/site":       {},
 	"mount/config":            {"mount/cas", "mount/fetch", "mount/config/shell", "mount/config/site", "unpacked", "unpacked/near"},
 	"mount/fusefs":            {"mount/repo", "mount/catalog", "mount/cas"},
-	"mount/probe":             {"mount/config/site"},
+	"mount/probe":             {},
 	"mount/enter":             {},
 	"mount/authz":             {},
 	"mount/session":           {"mount/enter", "mount/authz", "mount/fusefs", "mount/repo", "mount/catalog", "mount/cas", "mount/fetch", "mount/config", "mount/config/site", "mount/prefetch", "mount/pack", "mount/session/keep", "unpacked", "unpacked/near"},

@@ -113,7 +113,7 @@ func hostVerbs() []verb {
 				return []flag{{name: "json", short: "j", value: &o.JSON, help: "print structured JSON"}}
 			},
 			short:    "Show what this host offers and what an administrator would do about the rest",
-			long:     "Ends with 1 when exec cannot work here.",
+			long:     "Looks at the caches that the configuration names as well. Ends with 1 when exec cannot work here.",
 			examples: "{} doctor",
 		},
 		{

@@ -16,8 +16,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-
-	"github.com/flatrun/flatrun/mount/config/site"
 )
 
 // State says how a probe ended.
@@ -91,21 +89,17 @@ func (r Report) Text(w io.Writer) error {
 
 // Options say what to look at. The zero value is this host.
 type Options struct {
-	CacheDir string                   // to look at its file system; "" is where it is by default
-	Env      func(name string) string // nil = os.Getenv
-	Root     string                   // directory to read files such as /proc/sys/… below; "" = "/"; the real probes do not care
+	Env  func(name string) string // nil = os.Getenv
+	Root string                   // directory to read files such as /proc/sys/… below; "" = "/"; the real probes do not care
 }
 
-// Run makes all probes. It takes some milliseconds.
+// Run makes all probes but those of what the configuration names, such as Cache. It takes some milliseconds.
 func Run(o Options) Report {
 	h := host{root: o.Root, env: o.Env, uid: os.Getuid(), gid: os.Getgid()}
 	if h.env == nil {
 		h.env = os.Getenv
 	}
 	h.name = h.userName()
-	if o.CacheDir == "" {
-		o.CacheDir = site.CacheDir(h.env, h.uid)
-	}
 	native := h.cvmfs()
 	return Report{[]Result{
 		h.kernel(),
@@ -123,7 +117,6 @@ func Run(o Options) Report {
 		h.cgroup(),
 		h.seccomp(),
 		native,
-		h.cache(o.CacheDir),
 	}}
 }
 
