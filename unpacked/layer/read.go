@@ -246,7 +246,7 @@ func (t *tarReader) attributes(h *tar.Header) catalog.Entry {
 	}
 	for k, v := range h.PAXRecords {
 		name, ok := strings.CutPrefix(k, xattrRecord)
-		if !ok || t.o.Whiteouts && (strings.Contains(name, ".overlay.") || strings.HasPrefix(name, ownPrefix)) {
+		if !ok || t.o.Whiteouts && (strings.Contains(name, ".overlay.") || IsMark(name)) {
 			continue // such an attribute in a layer's tar would play tricks on those who stack or merge it
 		}
 		if len(name) > 255 || len(v) > 255 || len(e.Xattrs) == 255 {

@@ -12,17 +12,31 @@ import (
 )
 
 // The attributes that a layer's directories carry for those who stack it: overlayfs's own for mounts by root and for
-// mounts in a user namespace, and ours on directories that the tar does not list, whose attributes are made up. A symbolic
-// link with LowerLink stands for a hard link to a file of a lower layer, which is another one in each image: it leads there
-// where layers are stacked, and a merge puts the file in its place.
+// mounts in a user namespace, and ours on directories that the tar does not list, whose attributes are made up. Its prefix
+// is overlayfs's, which shows none of those. A symbolic link with LowerLink stands for a hard link to a file of a lower
+// layer, which is another one in each image: it leads there where layers are stacked, and a merge puts the file in its
+// place.
 const (
-	OpaqueTrusted = "trusted.overlay.opaque"
-	OpaqueUser    = "user.overlay.opaque"
-	Implied       = ownPrefix + "implied"
+	OpaqueTrusted = trustedPrefix + "opaque"
+	OpaqueUser    = userPrefix + "opaque"
+	Implied       = userPrefix + "implied"
 	LowerLink     = ownPrefix + "lowerlink"
 
-	ownPrefix = "user.flathub."
+	// ImpliedBefore is what Implied was once: repositories have layers with it.
+	ImpliedBefore = ownPrefix + "implied"
+
+	trustedPrefix = "trusted.overlay."
+	userPrefix    = "user.overlay."
+	ownPrefix     = "user.flathub."
 )
+
+// IsOverlays tells the attributes that overlayfs keeps to itself where layers are stacked.
+func IsOverlays(name string) bool {
+	return strings.HasPrefix(name, trustedPrefix) || strings.HasPrefix(name, userPrefix)
+}
+
+// IsMark tells the attributes that are no part of an image.
+func IsMark(name string) bool { return IsOverlays(name) || strings.HasPrefix(name, ownPrefix) }
 
 // Rows are the entries of a layer, sorted, with paths relative to its root.
 type Rows struct{ file *file }
