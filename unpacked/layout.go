@@ -9,6 +9,7 @@ import (
 const (
 	Layers      = "/.layers"
 	Flats       = "/.flat"
+	Stacks      = "/.stacks"
 	Metadata    = "/.metadata"
 	PodmanStore = "/podmanStore"
 	// CatalogMarker is the empty file that makes its directory the root of a
@@ -32,6 +33,10 @@ func LayerConfig(layer Digest) string { return LayerDir(layer) + "/.metadata/lay
 // FlatRoot is the merged root file system of an image; the image's id is the
 // digest of its configuration.
 func FlatRoot(image Digest) string { return Flats + sharded(image) }
+
+// StackRoot is the tree that lies over an image's layers where they are stacked,
+// if they alone would come to something else than the image.
+func StackRoot(image Digest) string { return Stacks + sharded(image) }
 
 func sharded(d Digest) string {
 	digits := d.Hex()

@@ -42,6 +42,12 @@ func NewThin(origin, fqrn string, layers []Digest) *Thin {
 	return t
 }
 
+// AddStack puts the tree of StackRoot over the layers. Its digest is the image's
+// id: there is no blob of it.
+func (t *Thin) AddStack(fqrn string, image Digest) {
+	t.Layers = append(t.Layers, ThinLayer{Digest: image.Hex(), URL: "cvmfs://" + fqrn + StackRoot(image)})
+}
+
 // ParseThin reads and checks thin.json. Unknown keys are passed over, as later
 // minor versions may add some.
 func ParseThin(data []byte) (*Thin, error) {

@@ -163,7 +163,7 @@ func (a *app) convertOne(ctx context.Context, c *convert.Converter, source conve
 	if err != nil {
 		return results, err
 	}
-	return results, source.PushThin(ctx, images[0], c.FQRN, to)
+	return results, source.PushThin(ctx, c, images[0], to)
 }
 
 func describeResult(r convert.Result) string {

@@ -147,11 +147,16 @@ func (s *Sync) drop(ctx context.Context, tx *publish.Tx, name string) error {
 	return nil
 }
 
-// sweep removes flat images and layers that no image names.
+// markImage marks what belongs to one image alone.
+func markImage(named map[string]bool, id unpacked.Digest) {
+	named[unpacked.FlatRoot(id)], named[unpacked.StackRoot(id)] = true, true
+}
+
+// sweep removes flat images, layers and what lies over them that no image names.
 func (s *Sync) sweep(ctx context.Context, tx *publish.Tx, l *ledger, gone map[string]bool, r *Report) error {
 	named := map[string]bool{}
 	for _, c := range r.Converted {
-		named[c.Path] = true
+		markImage(named, c.ID)
 		for _, d := range c.digests {
 			named[unpacked.LayerDir(d)] = true
 		}
@@ -161,7 +166,7 @@ func (s *Sync) sweep(ctx context.Context, tx *publish.Tx, l *ledger, gone map[st
 		return err
 	}
 	orphans := map[string]time.Time{}
-	for _, top := range []string{unpacked.Flats, unpacked.Layers} {
+	for _, top := range []string{unpacked.Flats, unpacked.Layers, unpacked.Stacks} {
 		err := shards(ctx, tx.Base(), top, func(dir string) error {
 			if named[dir] {
 				return nil
@@ -191,8 +196,8 @@ func (s *Sync) dropAliases(ctx context.Context, tx *publish.Tx, places map[strin
 	for _, p := range removed {
 		flats[p] = true
 	}
-	return links(ctx, tx.Base(), places, func(p, to string) error {
-		if flats[to] {
+	return links(ctx, tx.Base(), places, func(p string, id unpacked.Digest) error {
+		if flats[unpacked.FlatRoot(id)] {
 			return tx.Remove(p)
 		}
 		return nil
@@ -219,9 +224,9 @@ func mark(ctx context.Context, v *repo.Revision, gone, named map[string]bool) (p
 	if err != nil {
 		return nil, err
 	}
-	return places, links(ctx, v, places, func(p, to string) error {
+	return places, links(ctx, v, places, func(p string, id unpacked.Digest) error {
 		if name := strings.TrimPrefix(p, "/"); !strings.Contains(name, "@") && !gone[name] {
-			named[to] = true
+			markImage(named, id)
 		}
 		return nil
 	})
@@ -238,7 +243,7 @@ func markManifest(ctx context.Context, v *repo.Revision, p string, named map[str
 		return fmt.Errorf("%s: %w", p, err)
 	}
 	if id, err := unpacked.ParseDigest(m.Config.Digest); err == nil {
-		named[unpacked.FlatRoot(id)] = true
+		markImage(named, id)
 	}
 	for _, l := range m.Layers {
 		if d, err := unpacked.ParseDigest(l.Digest); err == nil {
@@ -249,11 +254,11 @@ func markManifest(ctx context.Context, v *repo.Revision, p string, named map[str
 }
 
 // links visits the links to flat images in some directories.
-func links(ctx context.Context, v *repo.Revision, dirs map[string]bool, fn func(p, flat string) error) error {
+func links(ctx context.Context, v *repo.Revision, dirs map[string]bool, fn func(p string, image unpacked.Digest) error) error {
 	for dir := range dirs {
 		err := visit(ctx, v, dir, func(n repo.Node) error {
 			if id, ok := unpacked.ImageOf(n.Entry.Symlink + "/."); ok && n.Entry.IsSymlink() {
-				return fn(dir+"/"+n.Entry.Name, unpacked.FlatRoot(id))
+				return fn(dir+"/"+n.Entry.Name, id)
 			}
 			return nil
 		})

@@ -35,6 +35,7 @@ type Converter struct {
 	mu     sync.Mutex
 	layers map[unpacked.Digest]*madeLayer
 	flats  map[unpacked.Digest]bool
+	stacks map[unpacked.Digest]bool
 	podman *podmanStore
 }
 
@@ -240,10 +241,14 @@ func (c *Converter) flat(ctx context.Context, img Image, id unpacked.Digest, lay
 	}
 	root := unpacked.FlatRoot(id)
 	// Singularity's files stand apart from the layers, which cannot remove them.
-	err = mergeFollowing(stack, func(image iter.Seq2[publish.Item, error]) error {
+	merged := newFollower(stack)
+	err = merged.all(func(image iter.Seq2[publish.Item, error]) error {
 		return c.Tx.Replace(root, rebase(Merge(skeleton, image), "", root))
 	})
 	if err != nil {
+		return fresh, err
+	}
+	if err := c.stack(id, merged, stack); err != nil {
 		return fresh, err
 	}
 	c.mu.Lock()

@@ -43,6 +43,7 @@ var testKeys = sync.OnceValue(func() publish.Keys {
 // hub is a repository in a directory and a registry on loopback.
 type hub struct {
 	t       *testing.T
+	dir     string
 	storage *publish.Directory
 	options publish.Options
 	host    string
@@ -53,11 +54,12 @@ type hub struct {
 
 func newHub(t *testing.T) *hub {
 	t.Helper()
-	storage, err := publish.OpenDirectory(t.TempDir())
+	dir := t.TempDir()
+	storage, err := publish.OpenDirectory(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &hub{t: t, storage: storage, clock: time.Now(), source: Source{PlainHTTP: true, Platforms: []string{"linux/amd64"}}}
+	h := &hub{t: t, dir: dir, storage: storage, clock: time.Now(), source: Source{PlainHTTP: true, Platforms: []string{"linux/amd64"}}}
 	h.options = publish.Options{FQRN: fqrn, Scratch: t.TempDir(), Now: func() time.Time { return h.clock }}
 	if _, err := publish.Init(t.Context(), storage, publish.InitOptions{Options: h.options, Keys: testKeys()}); err != nil {
 		t.Fatal(err)

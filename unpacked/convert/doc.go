@@ -16,4 +16,13 @@
 // A hard link to a file of a lower layer is another file in each image that has the layer. The layer's tree has a symbolic
 // link there, marked with [layer.LowerLink]: where layers are stacked it leads to the file, as long as no layer changes
 // that. The flat image has what the link was made to, see [follower.resolve].
+//
+// # What lies over the layers
+//
+// So the layers alone do not always come to the image: the kernel gives a directory the attributes of the uppermost layer
+// that has it, listed or not, knows nothing of hard links between layers, goes through no symbolic link, counts names that
+// are hidden and lists whiteouts of a directory that one layer alone has. What has to lie over an image's layers to show
+// the image is the difference between both, computed from rows (see [follower.difference]) and filed below
+// [unpacked.Stacks] without any new content: one more layer for whoever reads thin.json. Most images need none. What
+// overlayfs cannot show is how many links a directory has: where it merges several it says 1.
 package convert

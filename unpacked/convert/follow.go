@@ -4,15 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/flatrun/flatrun/unpacked/publish"
 )
 
-// mergeFollowing writes the merge of the layers by way of replace, again for each link of a lower layer that is followed
-// on the way. replace must hand on the error of its items.
-func mergeFollowing(layers []iter.Seq2[publish.Item, error], replace func(iter.Seq2[publish.Item, error]) error) error {
-	f := follower{layers: layers, moving: map[int]*movingLayer{}, next: sharedGroups}
-	return f.merge(len(layers), func(items iter.Seq2[layerItem, error]) error {
+// newFollower takes the layers of an image, the lowest first.
+func newFollower(layers []iter.Seq2[publish.Item, error]) *follower {
+	return &follower{layers: slices.Clone(layers), moving: map[int]*movingLayer{}, next: sharedGroups}
+}
+
+// all writes the merge of the layers by way of replace, again for each link of a lower layer that is followed on the way.
+// replace must hand on the error of its items.
+func (f *follower) all(replace func(iter.Seq2[publish.Item, error]) error) error {
+	return f.merge(len(f.layers), func(items iter.Seq2[layerItem, error]) error {
 		return replace(func(yield func(publish.Item, error) bool) {
 			for i, err := range items {
 				if !yield(i.Item, err) {
@@ -28,12 +33,15 @@ type follower struct {
 	layers []iter.Seq2[publish.Item, error] // as far as links were followed
 	moving map[int]*movingLayer             // those of them that have moved parts
 	next   uint32                           // the next number of a hard-link group of several layers
+
+	differs bool // the kernel may show something else where it stacks the layers
 }
 
 // merge merges the lowest n layers.
 func (f *follower) merge(n int, replace func(iter.Seq2[layerItem, error]) error) error {
 	for redirects := 0; redirects <= maxLinks; {
 		through, hard, err := f.once(n, replace)
+		f.differs = f.differs || through != nil || hard != nil
 		switch {
 		case through != nil:
 			redirects++
@@ -53,7 +61,9 @@ func (f *follower) merge(n int, replace func(iter.Seq2[layerItem, error]) error)
 // once merges as far as there is no link to follow.
 func (f *follower) once(n int, replace func(iter.Seq2[layerItem, error]) error) (through *redirect, hard *lowerLink, err error) {
 	err = replace(func(yield func(layerItem, error) bool) {
-		for i, err := range merge(f.layers[:n]) {
+		var m merger
+		defer func() { f.differs = f.differs || m.differs }()
+		for i, err := range m.merge(f.layers[:n]) {
 			errors.As(err, &through)
 			errors.As(err, &hard)
 			if !yield(i, err) {

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"iter"
+	"maps"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -16,16 +17,18 @@ func isWhiteout(e catalog.Entry) bool { return e.Mode&unix.S_IFMT == unix.S_IFCH
 
 func isOpaque(e catalog.Entry) bool { return string(e.Xattrs[layer.OpaqueTrusted]) == "y" }
 
-func isImplied(e catalog.Entry) bool { return e.Xattrs[layer.Implied] != nil }
+func isImplied(e catalog.Entry) bool {
+	return e.Xattrs[layer.Implied] != nil || e.Xattrs[layer.ImpliedBefore] != nil
+}
 
 // Merge stacks layers, the lowest first, into the tree that a container of them sees. Each layer is a stream of items
 // sorted in path order with paths relative to its root ("" is the root), and so is the result. It holds one item of each
 // layer and one frame for each directory on the way to the current path, whatever the size of the layers. A layer that
 // goes through a symbolic link of a lower one ends it with a *redirect, and one that has a hard link into a lower one with
-// a *lowerLink: mergeFollowing goes on from there.
+// a *lowerLink: a follower goes on from there.
 func Merge(layers ...iter.Seq2[publish.Item, error]) iter.Seq2[publish.Item, error] {
 	return func(yield func(publish.Item, error) bool) {
-		for i, err := range merge(layers) {
+		for i, err := range new(merger).merge(layers) {
 			if !yield(i.Item, err) {
 				return
 			}
@@ -34,9 +37,9 @@ func Merge(layers ...iter.Seq2[publish.Item, error]) iter.Seq2[publish.Item, err
 }
 
 // merge is Merge with what it knows of the items.
-func merge(layers []iter.Seq2[publish.Item, error]) iter.Seq2[layerItem, error] {
+func (m *merger) merge(layers []iter.Seq2[publish.Item, error]) iter.Seq2[layerItem, error] {
 	return func(yield func(layerItem, error) bool) {
-		m := merger{groups: map[groupKey]uint32{}}
+		m.groups = map[groupKey]uint32{}
 		defer m.stop()
 		for _, l := range layers {
 			next, stop := iter.Pull2(l)
@@ -79,12 +82,17 @@ type merger struct {
 	cursors []*cursor
 	frames  []frame
 	groups  map[groupKey]uint32
+
+	differs bool               // the kernel may show something else
+	kernel  bool               // yield what it shows
+	count   func(i *layerItem) // is told of every item that has a hard-link group, seen or not; nil: nobody is
 }
 
-// frame says that below path only the layers from floor on are seen.
+// frame says that below path only the layers from floor on are seen, and whether that is one layer's directory alone.
 type frame struct {
 	path  string
 	floor int
+	alone bool
 }
 
 // groupKey is a hard-link group of one layer; numbers of different layers must not meet in the merged tree.
@@ -111,8 +119,14 @@ func (m *merger) step() (item layerItem, emit, done bool, err error) {
 		if !c.live || c.item.Path != path {
 			continue
 		}
+		it := layerItem{c.item, i, c.item.Entry.LinkGroup}
+		if it.group != 0 && m.count != nil {
+			m.count(&it)
+		}
 		if i >= floor {
-			stack = append(stack, layerItem{c.item, i, c.item.Entry.LinkGroup})
+			stack = append(stack, it)
+		} else if it.group != 0 {
+			m.differs = true // the files that it is one of have fewer names
 		}
 		if err := c.advance(); err != nil {
 			return item, false, false, err
@@ -121,25 +135,40 @@ func (m *merger) step() (item layerItem, emit, done bool, err error) {
 	if len(stack) == 0 {
 		return item, false, false, nil
 	}
-	if l := findLowerLink(stack); l != nil {
-		return item, false, false, l
+	if !m.kernel {
+		if l := findLowerLink(stack); l != nil {
+			return item, false, false, l
+		}
+		if r := findRedirect(stack); r != nil {
+			return item, false, false, r
+		}
 	}
-	if r := findRedirect(stack); r != nil {
-		return item, false, false, r
-	}
+	return m.choose(path, stack, floor)
+}
+
+// choose takes what is seen at a path out of what the layers from floor on have there.
+func (m *merger) choose(path string, stack []layerItem, floor int) (item layerItem, emit, done bool, err error) {
 	top := stack[len(stack)-1]
+	alone := false
 	switch {
 	case top.Entry.IsDir():
 		item.Item, floor = mergeDirs(stack, floor)
-		emit = true
+		emit, alone = true, len(stack) == 1 || stack[len(stack)-2].layer < floor
 	case isWhiteout(top.Entry):
-		floor = top.layer + 1
+		emit = m.kernel && m.listsWhiteouts()
+		m.differs = m.differs || m.listsWhiteouts()
+		item, floor = top, top.layer+1
 	default:
 		item, emit, floor = top, true, top.layer+1
 		item.Entry.LinkGroup = m.group(top)
 		item.Entry.Xattrs = withoutMarks(item.Entry.Xattrs)
 	}
-	m.frames = append(m.frames, frame{path, floor})
+	m.frames = append(m.frames, frame{path, floor, alone})
+	shown := stacked(top)
+	m.differs = m.differs || emit && !alike(&item.Item, &shown.Item) || hidesLinks(stack)
+	if m.kernel {
+		item = shown
+	}
 	return item, emit, false, nil
 }
 
@@ -209,16 +238,21 @@ func (m *merger) group(i layerItem) uint32 {
 }
 
 // withoutMarks is x without what only stacking needs; x itself stays as it is.
-func withoutMarks(x map[string][]byte) map[string][]byte {
-	if x[layer.OpaqueTrusted] == nil && x[layer.OpaqueUser] == nil && x[layer.Implied] == nil {
-		return x
-	}
-	kept := make(map[string][]byte, len(x))
-	for k, v := range x {
-		if k != layer.OpaqueTrusted && k != layer.OpaqueUser && k != layer.Implied {
-			kept[k] = v
+func withoutMarks(x map[string][]byte) map[string][]byte { return without(x, layer.IsMark) }
+
+// without leaves out attributes by their names.
+func without(x map[string][]byte, out func(name string) bool) map[string][]byte {
+	var kept map[string][]byte
+	for k := range x {
+		if out(k) {
+			kept = maps.Clone(x)
+			break
 		}
 	}
+	if kept == nil {
+		return x
+	}
+	maps.DeleteFunc(kept, func(k string, _ []byte) bool { return out(k) })
 	if len(kept) == 0 {
 		return nil
 	}

@@ -291,7 +291,7 @@ func TestMergeIsOverlay(t *testing.T) {
 			fmt.Fprintf(&text, "layer %d: %s\n", n+1, describe(layer))
 		}
 		var got []publish.Item
-		err := mergeFollowing(layers, func(items iter.Seq2[publish.Item, error]) error {
+		err := newFollower(layers).all(func(items iter.Seq2[publish.Item, error]) error {
 			got = nil
 			for it, err := range items {
 				if err != nil {

@@ -42,15 +42,15 @@ func (c *Converter) metadata(img Image, dir string) error {
 	if err != nil {
 		return err
 	}
-	digests, err := layerDigests(img)
+	thin, err := c.Thin(img)
 	if err != nil {
 		return err
 	}
-	thin, err := unpacked.NewThin(img.Name.String(), c.FQRN, digests).Encode()
+	text, err := thin.Encode()
 	if err != nil {
 		return err
 	}
-	for name, text := range map[string][]byte{"manifest.json": manifest, "config.json": config, unpacked.ThinFile: thin} {
+	for name, text := range map[string][]byte{"manifest.json": manifest, "config.json": config, unpacked.ThinFile: text} {
 		if err := c.Tx.PutFile(path.Join(dir, name), 0o644, bytes.NewReader(text)); err != nil {
 			return err
 		}

@@ -85,7 +85,7 @@ func TestMergeFollowing(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var names []string
-			err := mergeFollowing(tt.layers, func(items iter.Seq2[publish.Item, error]) error {
+			err := newFollower(tt.layers).all(func(items iter.Seq2[publish.Item, error]) error {
 				names = nil
 				for it, err := range items {
 					if err != nil {

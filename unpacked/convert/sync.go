@@ -251,5 +251,5 @@ func (s *Sync) one(ctx context.Context, c *Converter, w wanted) ([]Result, error
 	if err != nil {
 		return results, err
 	}
-	return results, s.Source.PushThin(ctx, images[0], s.FQRN, to)
+	return results, s.Source.PushThin(ctx, c, images[0], to)
 }

@@ -16,14 +16,28 @@ import (
 	"github.com/flatrun/flatrun/unpacked"
 )
 
-// ThinImage is the image that stands for img in a registry: one layer with thin.json, which names img's layers in
-// repository fqrn, and img's configuration with CVMFS_IMAGE set, by which the graph driver knows it.
-func ThinImage(img Image, fqrn string) (v1.Image, error) {
+// Thin describes an image that was converted: its layers in the repository, and what lies over them.
+func (c *Converter) Thin(img Image) (*unpacked.Thin, error) {
+	id, _, err := identity(img)
+	if err != nil {
+		return nil, err
+	}
 	digests, err := layerDigests(img)
 	if err != nil {
 		return nil, err
 	}
-	text, err := unpacked.NewThin(img.Name.String(), fqrn, digests).Encode()
+	t := unpacked.NewThin(img.Name.String(), c.FQRN, digests)
+	stacked, err := c.stacked(id)
+	if stacked {
+		t.AddStack(c.FQRN, id)
+	}
+	return t, err
+}
+
+// ThinImage is the image that stands for img in a registry: one layer with thin.json, and img's configuration with
+// CVMFS_IMAGE set, by which the graph driver knows it.
+func ThinImage(img Image, description *unpacked.Thin) (v1.Image, error) {
+	text, err := description.Encode()
 	if err != nil {
 		return nil, err
 	}
@@ -50,9 +64,13 @@ func ThinImage(img Image, fqrn string) (v1.Image, error) {
 	return mutate.ConfigFile(thin, own)
 }
 
-// PushThin pushes img's thin image under the name to.
-func (s Source) PushThin(ctx context.Context, img Image, fqrn string, to unpacked.Reference) error {
-	thin, err := ThinImage(img, fqrn)
+// PushThin pushes the thin image of one that c has converted under the name to.
+func (s Source) PushThin(ctx context.Context, c *Converter, img Image, to unpacked.Reference) error {
+	description, err := c.Thin(img)
+	if err != nil {
+		return fmt.Errorf("thin image of %s: %w", img.Name, err)
+	}
+	thin, err := ThinImage(img, description)
 	if err != nil {
 		return fmt.Errorf("thin image of %s: %w", img.Name, err)
 	}
