@@ -66,6 +66,9 @@ func writeStatus(b *strings.Builder, s enter.Status) {
 		if m.Offline != "" {
 			fmt.Fprintf(b, "    offline     %s\n", m.Offline)
 		}
+		if m.Refused != "" {
+			fmt.Fprintf(b, "    refused     %s\n", m.Refused)
+		}
 		for _, f := range m.Failures {
 			fmt.Fprintf(b, "    failed      %s\n", f)
 		}

@@ -41,6 +41,7 @@ type MountStatus struct {
 	Latency   map[string][]uint64 `json:"latency,omitempty"`  // by kind: how many were answered within 1, 2, 4 … µs and, last, later
 	Slowest   []SlowObject        `json:"slowest,omitempty"`  // objects that readers waited for the longest
 	Offline   string              `json:"offline,omitempty"`  // why no newer revision could be looked for
+	Refused   string              `json:"refused,omitempty"`  // why the user may not see it any more: what was not read yet is not shown
 	Failures  []string            `json:"failures,omitempty"` // file system requests that failed, the newest last
 	Held      []HeldRevision      `json:"held,omitempty"`     // revisions that containers keep, the oldest first
 }

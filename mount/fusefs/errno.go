@@ -42,6 +42,8 @@ func errno(err error) fuse.Status {
 		return fuse.OK
 	case errors.Is(err, errInterrupted):
 		return fuse.EINTR
+	case errors.As(err, new(errRefused)):
+		return fuse.EACCES
 	case errors.As(err, &lost):
 		// Too few descriptors or too little memory is the caller's to know, as with the official client.
 		if errors.As(lost.err, &number) && (number == syscall.EMFILE || number == syscall.ENFILE || number == syscall.ENOMEM) {

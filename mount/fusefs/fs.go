@@ -60,6 +60,8 @@ type FS struct {
 	log      *slog.Logger
 	debug    bool
 
+	refused atomic.Pointer[errRefused] // nil for nothing, see Refuse
+
 	noCapabilities bool // file capabilities cannot be shown, see rootMapped
 
 	ctx    context.Context // ends with Close

@@ -27,6 +27,9 @@ type caller struct {
 // ask runs a query that need not end when its context does: SQLite may have to open a catalog again, and who waits for that
 // must still be able to leave. An abandoned query ends by itself; it must not change what the kernel's answers are counted in.
 func ask[T any](fs *FS, who caller, query func(context.Context) (T, error)) (answer T, err error) {
+	if err := fs.refusal(); err != nil {
+		return answer, err
+	}
 	err = fs.waiting(who, func(ctx context.Context) error {
 		var a T
 		var failed error

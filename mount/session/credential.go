@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/flatrun/flatrun/mount/authz"
@@ -17,8 +19,9 @@ import (
 // authorize gives the servers of a repository that is not open to all what shows who the user is. The root catalog says
 // whether it is one (voms_authz), which all may read. Where the site has the helper that the catalog names, that decides, and
 // finds the credential. Otherwise whether the user may enter is the servers' to decide: the session and its cache are the
-// user's own, so there is nobody to keep out here.
-func (v *served) authorize(ctx context.Context) error {
+// user's own, so there is nobody to keep out here. A mount that goes on after its server was killed goes on without
+// permission too, and gets nothing new.
+func (v *served) authorize(ctx context.Context, resumed bool) error {
 	props, err := v.repo.Head().Root().Catalog.Properties()
 	if err != nil || props.Authz == "" {
 		return err
@@ -28,17 +31,29 @@ func (v *served) authorize(ctx context.Context) error {
 	program, err := authz.Find(helper, override, v.settings.Variables["CVMFS_AUTHZ_SEARCH_PATH"])
 	switch {
 	case err == nil:
-		err = v.askHelper(ctx, program, membership)
+		v.permission = &permission{program: program, membership: membership}
+		if err = v.renewPermission(ctx); err != nil && resumed {
+			v.permission.refused, err = membersOnly(membership, err), nil
+		}
 	case errors.Is(err, fs.ErrNotExist) && override == "":
 		var own *fetch.Credential
 		if own, err = fetch.FindCredential(os.Getenv, os.Getuid()); err == nil {
 			err = v.show(own)
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("it is for members of %q only: %w", membership, err)
+	if err != nil && resumed {
+		v.log.Warn("the mount goes on without a credential", "error", err)
+		return nil
 	}
-	return nil
+	return membersOnly(membership, err)
+}
+
+// membersOnly says of an error that it is about who may use the repository.
+func membersOnly(membership string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("it is for members of %q only: %w", membership, err)
 }
 
 // show makes the repository's servers see the credential.
@@ -61,40 +76,105 @@ func overTLS(server string) bool { return strings.HasPrefix(server, "https://") 
 // permission is what a helper has answered, and is asked again when the answer is too old.
 type permission struct {
 	program, membership string
-	helper              *authz.Helper
-	last                authz.Permit
-	cancel              context.CancelFunc
+	cancel              context.CancelFunc // nil while nobody goes on asking
 	ended               chan struct{}
+
+	asking sync.Mutex    // held while the helper is asked; guards what follows
+	helper *authz.Helper // nil where none runs
+	last   authz.Permit
+
+	mu      sync.Mutex
+	ttl     time.Duration // of the last answer
+	asked   time.Time
+	refused error // the last answer was a "no"
 }
 
-// askHelper asks for the first time, and goes on asking until close.
-func (v *served) askHelper(ctx context.Context, program, membership string) error {
-	p := &permission{program: program, membership: membership, ended: make(chan struct{})}
-	if err := v.renewPermission(ctx, p); err != nil {
-		p.close()
-		return err
+// askAgain is how soon somebody who comes after a "no" makes the helper be asked once more: he may have got a new credential.
+const askAgain = time.Second
+
+// keepAsking asks the helper whenever its last answer is too old, until close.
+func (v *served) keepAsking() {
+	p := v.permission
+	if p == nil {
+		return
 	}
+	v.fs.Refuse(p.refusal())
+	var ctx context.Context
 	ctx, p.cancel = context.WithCancel(context.Background())
-	v.permission = p
+	p.ended = make(chan struct{})
 	go func() {
 		defer close(p.ended)
-		defer p.close()
-		for wait := p.last.TTL; ; wait = p.last.TTL {
+		for {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(wait):
+			case <-time.After(p.wait()):
 			}
-			if err := v.renewPermission(ctx, p); err != nil && ctx.Err() == nil {
+			if err := v.renewPermission(ctx); err != nil && ctx.Err() == nil {
 				v.log.Warn("permission to use the repository", "error", err)
 			}
 		}
 	}()
-	return nil
 }
 
-// renewPermission asks the helper, which is started where none runs. A "no" takes the credential away.
-func (v *served) renewPermission(ctx context.Context, p *permission) (err error) {
+// wait is how long the last answer holds.
+func (p *permission) wait() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return cmp.Or(p.ttl, time.Minute)
+}
+
+// refusal is the helper's last answer where it was a "no".
+func (p *permission) refusal() error {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refused
+}
+
+// permitted is the refusal, after asking anew: when again is set, or when the last "no" was a while ago.
+func (v *served) permitted(ctx context.Context, again bool) error {
+	p := v.permission
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	again = again || p.refused != nil && time.Since(p.asked) > askAgain
+	p.mu.Unlock()
+	if again {
+		if err := v.renewPermission(ctx); err != nil {
+			v.log.Warn("permission to use the repository", "error", err)
+		}
+	}
+	return p.refusal()
+}
+
+// renewPermission asks the helper. A "no" takes the credential away, and the mount then refuses what was not read yet; while
+// there is no answer, the last one holds.
+func (v *served) renewPermission(ctx context.Context) error {
+	p := v.permission
+	p.asking.Lock()
+	defer p.asking.Unlock()
+	err := v.askHelper(ctx, p)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case err == nil:
+		p.refused = nil
+	case errors.Is(err, authz.ErrDenied):
+		p.refused = membersOnly(p.membership, err)
+	}
+	p.asked, p.ttl = time.Now(), p.last.TTL
+	if v.fs != nil {
+		v.fs.Refuse(p.refused)
+	}
+	return err
+}
+
+// askHelper starts the helper where none runs. The caller holds asking.
+func (v *served) askHelper(ctx context.Context, p *permission) (err error) {
 	if p.helper == nil {
 		if p.helper, err = authz.Start(ctx, p.program, v.settings.FQRN); err != nil {
 			return err
@@ -122,7 +202,7 @@ func (v *served) renewPermission(ctx context.Context, p *permission) (err error)
 	return v.show(own)
 }
 
-// close ends the helper.
+// close ends the helper. The caller holds asking.
 func (p *permission) close() {
 	if p.helper != nil {
 		p.helper.Close()
@@ -132,8 +212,14 @@ func (p *permission) close() {
 
 // end ends the asking too.
 func (p *permission) end() {
-	if p != nil {
+	if p == nil {
+		return
+	}
+	if p.cancel != nil {
 		p.cancel()
 		<-p.ended
 	}
+	p.asking.Lock()
+	defer p.asking.Unlock()
+	p.close()
 }

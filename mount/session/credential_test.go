@@ -14,6 +14,7 @@ import (
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
+	"github.com/flatrun/flatrun/mount/enter"
 	"github.com/flatrun/flatrun/mount/repotest"
 	"github.com/flatrun/flatrun/mount/session"
 )
@@ -103,8 +104,65 @@ func TestMembersOnly(t *testing.T) {
 	})
 }
 
-// helper installs an authorization helper that answers so.
-func (w *world) helper(name, answer string) {
+// A helper that says "no" while the repository is mounted: what was not read yet is refused, and so are new containers, until
+// it says "yes" again. The mount outlives its server in between.
+func TestPermissionWithdrawn(t *testing.T) {
+	needFUSE(t)
+	tree := append(imageTree(), repotest.File{Path: "/.flat/" + flatID[:2] + "/" + flatID + "/more/unread", Content: "unread\n"})
+	r := repotest.Build(t, repotest.Spec{FQRN: "members.example.org", Tree: tree, Patch: membersOnly(t)})
+	w := newWorld(t, map[string]string{r.FQRN: repository(repotest.Serve(t, r.Dir).URL, r.KeyPath)}, "")
+	answer := w.helper("x509", `"status":0,"ttl":3600`)
+	c := w.inside("registry.example.org/library/tool:1.0")
+	if got := c.do("exec 3<big; head -c 16 <&3; echo; cat etc/motd"); got != "hello" {
+		t.Fatalf("a member reads %q", got)
+	}
+	refresh := func() error {
+		s, err := enter.Dial(w.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		return s.Refresh(r.FQRN)
+	}
+	refused := func() {
+		t.Helper()
+		if got := c.do("cat more/unread"); !strings.Contains(got, "Permission denied") && !strings.Contains(got, "permission denied") {
+			t.Errorf("without permission: %q", got)
+		}
+		if got := c.do("cat <&3 | wc -c; exec 3<big; head -c 16 <&3"); !strings.HasPrefix(got, "0123456789abcdef") {
+			t.Errorf("the open file reads %q", got)
+		}
+		if _, err := w.find("registry.example.org/library/tool:1.0"); err == nil || !strings.Contains(err.Error(), "not a member") {
+			t.Errorf("a new container: %v", err)
+		}
+		all, err := session.List()
+		if err != nil || len(all) != 1 || len(all[0].Mounts) != 1 || !strings.Contains(all[0].Mounts[0].Refused, "not a member") {
+			t.Errorf("status says %+v, %v", all, err)
+		}
+	}
+	answer(`"status":3,"ttl":3600`)
+	if err := refresh(); err == nil || !strings.Contains(err.Error(), "not a member") {
+		t.Fatalf("refresh: %v", err)
+	}
+	refused()
+	if w.resumable() {
+		w.killed()
+		if got := c.do("cat more/unread"); !strings.Contains(strings.ToLower(got), "permission denied") {
+			t.Errorf("after the server was killed: %q", got)
+		}
+	}
+	answer(`"status":0,"ttl":3600`)
+	if err := refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.do("cat more/unread"); got != "unread" {
+		t.Errorf("with permission again: %q", got)
+	}
+	w.mustFind("registry.example.org/library/tool:1.0")
+}
+
+// helper installs an authorization helper that answers so each time it is asked. What it answers can be changed.
+func (w *world) helper(name, first string) (answer func(string)) {
 	w.t.Helper()
 	text, err := os.ReadFile(w.config)
 	if err != nil {
@@ -113,17 +171,28 @@ func (w *world) helper(name, answer string) {
 	_, rest, _ := strings.Cut(string(text), "cvmfs_dir: ")
 	cvmfs, _, _ := strings.Cut(rest, "\n")
 	dir := w.t.TempDir()
-	message := func(json string) string {
-		json = `{"cvmfs_authz_v1":{"revision":0,` + json + "}}"
-		size := binary.NativeEndian.AppendUint32(binary.NativeEndian.AppendUint32(nil, 1), uint32(len(json)))
-		var octal strings.Builder
-		for _, b := range size {
-			fmt.Fprintf(&octal, `\%03o`, b)
+	message := func(file, fields string) {
+		json := `{"cvmfs_authz_v1":{"revision":0,` + fields + "}}"
+		b := binary.NativeEndian.AppendUint32(binary.NativeEndian.AppendUint32(nil, 1), uint32(len(json)))
+		err := os.WriteFile(filepath.Join(dir, "new"), append(b, json...), 0o644)
+		if err == nil {
+			err = os.Rename(filepath.Join(dir, "new"), filepath.Join(dir, file))
 		}
-		return fmt.Sprintf("printf '%s%%s' '%s'\n", octal.String(), json)
+		if err != nil {
+			w.t.Fatal(err)
+		}
 	}
-	// It need not read what it is asked to say what it says.
-	script := "#!/bin/sh\n[ \"$CVMFS_AUTHZ_HELPER\" = yes ] || exit 1\n" + message(`"msgid":1`) + message(`"msgid":3,`+answer) + "exec cat >/dev/null\n"
+	answer = func(fields string) { message("answer", `"msgid":3,`+fields) }
+	message("ready", `"msgid":1`)
+	answer(first)
+	// A message is read by its length, which is the second of two numbers.
+	const script = `#!/bin/sh
+[ "$CVMFS_AUTHZ_HELPER" = yes ] || exit 1
+cd "${0%/*}"
+asked() { n=$(head -c 8 | od -A n -t u4 | tr -s ' ' | cut -d ' ' -f 3); [ -n "$n" ] && head -c "$n" >/dev/null; }
+asked && cat ready
+while asked; do cat answer; done
+`
 	err = os.WriteFile(filepath.Join(dir, "cvmfs_"+name+"_helper"), []byte(script), 0o755)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(cvmfs, "default.local"), []byte("CVMFS_AUTHZ_SEARCH_PATH="+dir+"\n"), 0o644)
@@ -131,4 +200,5 @@ func (w *world) helper(name, answer string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	return answer
 }

@@ -115,8 +115,8 @@ func (s *server) waitExit(ctx context.Context, pid int) bool {
 	}
 }
 
-// processes lists the processes in the session's user namespace or below it, without the session's own and its children, such
-// as authorization helpers. Processes of other users cannot be inside.
+// processes lists the processes in the session's user namespace or below it, without the session's own and those it started,
+// such as authorization helpers and what these started. Processes of other users cannot be inside.
 func (s *server) processes() []int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -129,11 +129,19 @@ func (s *server) processes() []int {
 		if err != nil || pid == os.Getpid() || pid == s.parent {
 			continue
 		}
-		if s.inside(filepath.Join("/proc", e.Name(), "ns/user")) && parentOf(pid) != os.Getpid() {
+		if s.inside(filepath.Join("/proc", e.Name(), "ns/user")) && !descends(pid, os.Getpid()) {
 			inside = append(inside, pid)
 		}
 	}
 	return inside
+}
+
+// descends tells whether the process was started by another, or by one that it started.
+func descends(pid, from int) bool {
+	for pid > 1 && pid != from {
+		pid = parentOf(pid)
+	}
+	return pid == from
 }
 
 // parentOf is the process that started pid, 0 where that cannot be told.

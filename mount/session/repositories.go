@@ -85,6 +85,11 @@ func (r *repositories) get(ctx context.Context, settings *config.Repository) (*s
 	r.mu.Unlock()
 	if ok {
 		<-s.done
+		if s.err == nil {
+			if err := s.served.permitted(ctx, false); err != nil {
+				return nil, fmt.Errorf("repository %s: %w", settings.FQRN, err)
+			}
+		}
 		return s.served, s.err
 	}
 	s.served, s.err = r.mount(ctx, settings)

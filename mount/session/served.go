@@ -91,7 +91,8 @@ func (v *served) open(ctx context.Context, c caches, notes *os.File) error {
 	}); err != nil {
 		return err
 	}
-	if err := v.authorize(ctx); err != nil {
+	if err := v.authorize(ctx, !shown.IsZero()); err != nil {
+		v.permission.end()
 		v.repo.Close()
 		return err
 	}
@@ -104,8 +105,10 @@ func (v *served) open(ctx context.Context, c caches, notes *os.File) error {
 		v.permission.end()
 		v.ahead.Close()
 		v.repo.Close()
+		return err
 	}
-	return err
+	v.keepAsking()
+	return nil
 }
 
 // variable is the value of a variable in the target of a symbolic link: the configuration's, else the environment's.
@@ -149,8 +152,11 @@ func (v *served) interval() time.Duration {
 	return ttl
 }
 
-// refresh looks for a new revision now. After an error, what is shown is what it was.
+// refresh looks for a new revision now, and whether the user may see it. After an error, what is shown is what it was.
 func (v *served) refresh(ctx context.Context) error {
+	if err := v.permitted(ctx, true); err != nil {
+		return fmt.Errorf("repository %s: %w", v.settings.FQRN, err)
+	}
 	changed, err := v.repo.Refresh(ctx)
 	if err != nil {
 		return fmt.Errorf("repository %s: look for a new revision: %w", v.settings.FQRN, err)
@@ -200,6 +206,9 @@ func (v *served) status() enter.MountStatus {
 	}
 	if offline, err := v.repo.Offline(); offline && err != nil {
 		s.Offline = err.Error()
+	}
+	if err := v.permission.refusal(); err != nil {
+		s.Refused = err.Error()
 	}
 	for _, f := range v.fs.Failures() {
 		s.Failures = append(s.Failures, fmt.Sprintf("%s %s %s: %s (%d times)", f.Time.Format(time.RFC3339), f.Op, f.Path, f.Err, f.Count))
