@@ -119,8 +119,7 @@ func (b *userBind) option(option string) error {
 	switch name, _, _ := strings.Cut(option, "="); name {
 	case "ro":
 		b.ReadOnly = true
-	case "rw":
-		b.ReadOnly = false
+	case "rw": // the default; ro beside it is stronger
 	case "image-src", "id":
 		return fmt.Errorf("%s: %s", option, noImageBinds)
 	default:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"path/filepath"
@@ -98,7 +99,7 @@ func (c *container) run() error {
 	var err error
 	if c.host, err = runtime.ReadHost(c.state.UID, c.state.GID); err != nil {
 		c.log.warnf("can't determine current working directory: %s", err)
-		c.host.Cwd = "/"
+		c.host.Cwd = cmp.Or(c.host.Home, "/")
 	}
 	request, err := c.request()
 	if err != nil {

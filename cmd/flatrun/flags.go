@@ -196,12 +196,12 @@ func deviceFlags(o *options) []flag {
 }
 
 // foreignFlags belong to image files, registries and tools that have no place
-// here. Those that only tune what does not happen are accepted in silence.
+// here. Those that only tune what does not happen are accepted in silence: a
+// directory is neither pulled nor unpacked, and an image file is refused itself.
 func foreignFlags(o *options) []flag {
 	const (
 		sif    = "image files are not supported; run a directory, or an image of a CVMFS repository"
 		crypt  = "encrypted images are not supported; run a directory, or an image of a CVMFS repository"
-		login  = "no registry is asked at start; publish the image with flathub and run it from its repository"
 		dmtcp  = "checkpoints are not supported; use the batch system's checkpointing"
 		vmonly = "virtual machines are not supported"
 	)
@@ -214,12 +214,12 @@ func foreignFlags(o *options) []flag {
 		{name: "docker-username", value: &o.IgnoredText, twins: []string{"DOCKER_USERNAME"}, hidden: true},
 		{name: "docker-password", value: &o.IgnoredText, twins: []string{"DOCKER_PASSWORD"}, hidden: true},
 		{name: "docker-host", value: &o.IgnoredText, twins: []string{"DOCKER_HOST"}, hidden: true},
-		{name: "docker-login", value: &o.Refused, twins: []string{"DOCKER_LOGIN"}, hidden: true, refuse: login},
+		{name: "docker-login", value: &o.Ignored, twins: []string{"DOCKER_LOGIN"}, hidden: true},
 		{name: "passphrase", value: &o.Refused, hidden: true, refuse: crypt},
 		{name: "pem-path", value: &o.RefusedText, hidden: true, refuse: crypt},
-		{name: "unsquash", value: &o.Refused, twins: []string{"UNSQUASH"}, hidden: true, refuse: sif},
-		{name: "sif-fuse", value: &o.Refused, twins: []string{"SIF_FUSE"}, hidden: true, refuse: sif},
-		{name: "tmp-sandbox", value: &o.Refused, twins: []string{"TMP_SANDBOX"}, hidden: true, refuse: sif},
+		{name: "unsquash", value: &o.Ignored, twins: []string{"UNSQUASH"}, hidden: true},
+		{name: "sif-fuse", value: &o.Ignored, twins: []string{"SIF_FUSE"}, hidden: true},
+		{name: "tmp-sandbox", value: &o.Ignored, twins: []string{"TMP_SANDBOX"}, hidden: true},
 		{name: "data", value: &o.RefusedList, twins: []string{"DATA"}, hidden: true, refuse: sif},
 		{name: "proot", value: &o.RefusedText, twins: []string{"PROOT"}, hidden: true, refuse: "proot is not needed; use --fakeroot"},
 		{name: "oci", value: &o.Refused, twins: []string{"OCI"}, hidden: true, refuse: "OCI mode is not supported; use --compat"},

@@ -114,12 +114,14 @@ func (c *container) join(j *joining) error {
 	c.host.Cwd = j.Cwd
 	c.image = &image.Image{Arg: c.arg, Root: "/", Shown: j.Image, Config: j.Config}
 	c.options.Fakeroot = false // as the container is
-	request := &runtime.Request{Cwd: c.options.Dir, Home: runtime.Home{Target: runtime.HomeInside(j.Spec)}}
+	request := &runtime.Request{Cwd: c.options.initialDir(), Home: runtime.Home{Target: runtime.HomeInside(j.Spec)}}
 	if request.Home.Target == "" {
 		request.Home.Target = "/"
 	}
 	if request.Cwd == "" {
 		request.Cwd = firstDirectory(j.Cwd, request.Home.Target)
+	} else if info, err := os.Stat(request.Cwd); err != nil || !info.IsDir() {
+		return fatal("failed to set working directory: %s: no such directory in the container", request.Cwd)
 	}
 	process, err := c.processIn(request, j.Name)
 	if err != nil || len(process.Args) == 0 {

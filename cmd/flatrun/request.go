@@ -87,7 +87,11 @@ func (c *container) placeHome(r *runtime.Request) error {
 		return fatal("home directory %s must be an absolute path in the container", target)
 	}
 	r.Home.Source, r.Home.Target = abs, target
-	if _, err := os.Stat(abs); errors.Is(err, fs.ErrNotExist) {
+	info, err := os.Stat(abs)
+	if err == nil && !info.IsDir() {
+		return fatal("home directory %s is not a directory", abs)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
 		c.log.warnf("Home directory %s does not exist: %s is empty in the container", abs, target)
 		r.Home.Source, r.Home.Empty = "", true
 	}

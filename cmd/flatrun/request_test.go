@@ -129,7 +129,7 @@ func TestRequestRefused(t *testing.T) {
 		"--runscript-timeout never":      "give a time such as 30s",
 		"--env-file nothing":             `could not read "nothing" environment file`,
 		"--runscript-timeout -1s":        "give a time such as 30s",
-		"--docker-login --passphrase":    "--docker-login",
+		"--docker-login --passphrase":    "--passphrase",
 		"--passphrase --pem-path /x.pem": "--passphrase",
 	} {
 		c, _, err := testContainer(t, strings.Fields(args)...)

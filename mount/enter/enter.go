@@ -67,7 +67,7 @@ type Plan struct {
 	// namespace below the session's is made.
 	Join bool
 	// New are further namespaces. With PID the program goes on in a child; its parent stays behind as a few kB of C
-	// that pass signals and stops on and end as the child ended.
+	// that pass signals and stops on and end as the child ended; with Init, a signal that killed it becomes status 128+N.
 	New Namespaces
 	// Init makes process 1 of the new PID namespace a minimal init that only reaps; the program goes on as process 2.
 	// Without it the program itself is process 1, which ignores signals it has no handler for; see State.DieWithParent.

@@ -26,9 +26,13 @@ static void waited_for(sigset_t *set)
 		sigdelset(set, not[i]);
 }
 
-/* Ends as the child ended: by the same signal, so that the caller's shell sees it, else with the same status. */
-static void end_like(int status)
+/* Ends as the child ended: by the same signal, so that the caller's shell sees it, else with the same status. With an init
+ * a signal becomes a status, as Apptainer's init has it, which is all that it can tell: callers know 137 from a container
+ * with --pid, and HTCondor's policies a job killed in one. */
+static void end_like(int status, int init)
 {
+	if (WIFSIGNALED(status) && init)
+		_exit(128 + WTERMSIG(status));
 	if (WIFSIGNALED(status)) {
 		struct rlimit none = { 0, 0 };
 		sigset_t all;
@@ -54,31 +58,31 @@ static void end_namespace(pid_t init, int grace)
 }
 
 /* Deals with what the children did; the program's end is ours. */
-static void reap(pid_t child, pid_t init, int grace)
+static void reap(pid_t child, pid_t init, int lingers, int grace)
 {
 	int status;
 
 	while (waitpid(child, &status, WNOHANG | WUNTRACED) == child) {
 		if (!WIFSTOPPED(status)) {
-			if (init > 0)
+			if (init > 0 && !lingers)
 				end_namespace(init, grace);
-			end_like(status);
+			end_like(status, init > 0);
 		}
 		/* The caller's shell must see a stop. It continues us, and SIGCONT is passed on. */
 		raise(SIGSTOP);
 	}
 }
 
-static void watch(pid_t child, pid_t init, int grace, const sigset_t *set)
+static void watch(pid_t child, pid_t init, int lingers, int grace, const sigset_t *set)
 {
 	siginfo_t info;
 
 	syscall(SYS_close_range, 3U, ~0U, 0U); /* a pipe must end when the program closes it */
-	reap(child, init, grace);
+	reap(child, init, lingers, grace);
 	for (;;) {
 		int sig = sigwaitinfo(set, &info);
 		if (sig == SIGCHLD)
-			reap(child, init, grace);
+			reap(child, init, lingers, grace);
 		else if (sig > 0 && info.si_code != SI_KERNEL)
 			kill(child, sig); /* SI_KERNEL: from the terminal, which sent it to the child as well */
 	}
@@ -123,7 +127,7 @@ int enter_fork(const struct plan *p)
 	}
 	pid_t child = init < 0 ? -1 : fork();
 	if (child > 0)
-		watch(child, p->linger ? 0 : init, p->grace, &set);
+		watch(child, init, p->linger, p->grace, &set);
 	int error = errno;
 	/* Where no init ends the namespace with its parent, the program must end itself. The setting is the main thread's. */
 	if (child == 0 && (!init || p->linger))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,7 +65,7 @@ func Classify(arg string) (kind Kind, name string, err error) {
 		return 0, "", fmt.Errorf("image %s is a file: %w", arg, describeFile(arg))
 	case strings.HasPrefix(filepath.Clean(arg), "/cvmfs/"):
 		return Repository, "", nil
-	case isPath(arg):
+	case isPath(arg) || isLink(arg):
 		return 0, "", fmt.Errorf("could not open image %s: %w", arg, reason(err))
 	}
 	return Repository, "", nil
@@ -74,6 +75,12 @@ func Classify(arg string) (kind Kind, name string, err error) {
 func isPath(arg string) bool {
 	return strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, "./") || strings.HasPrefix(arg, "../") ||
 		arg == "." || arg == ".." || strings.HasPrefix(arg, "~") || strings.HasSuffix(arg, ".sif") || strings.HasSuffix(arg, ".img")
+}
+
+// isLink reports whether arg is a link, which leads nowhere if it cannot be followed.
+func isLink(arg string) bool {
+	info, err := os.Lstat(arg)
+	return err == nil && info.Mode()&fs.ModeSymlink != 0
 }
 
 // cutScheme splits transport://rest and the transports that take one colon.

@@ -33,14 +33,15 @@ func (t *Tree) mount(sources []source, places []Place, s source, p Place) error 
 	}
 	defer unix.Close(s.fd)
 	if err := attach(s.fd, target, ""); err != nil {
-		return attachError(err, s, p)
+		return attachError(err, target, s, p)
 	}
 	return nil
 }
 
 // attachError explains the kernel's answer.
-func attachError(err error, s source, p Place) error {
-	if errors.Is(err, unix.ENOTDIR) {
+func attachError(err error, target int, s source, p Place) error {
+	// The kernel says EINVAL of a directory and something else.
+	if dir, fail := isDir(target); errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.EINVAL) && fail == nil && dir != s.dir {
 		if s.dir {
 			return fmt.Errorf("%s is not a directory, but its source is", p.Path)
 		}
