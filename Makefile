@@ -9,9 +9,12 @@ LINK ?= static
 # Fast zlib. Debian's libisal-dev has the shared library only, and a static program linked with that jumps to nowhere.
 STATIC_ISAL = $(shell test -e "$$(pkg-config --variable=libdir libisal 2>/dev/null)/libisal.a" && echo ,isal)
 SHARED_ISAL = $(shell pkg-config --exists libisal 2>/dev/null && echo ,isal)
+# Fast zlib of whole objects, for the client.
+STATIC_LIBDEFLATE = $(shell test -e "$$($${CC:-cc} -print-file-name=libdeflate.a 2>/dev/null)" && echo ,libdeflate)
+SHARED_LIBDEFLATE = $(shell pkg-config --exists libdeflate 2>/dev/null && echo ,libdeflate)
 TAGS = -tags osusergo,netgo$(strip $(SECCOMP))
-STATIC = $(TAGS)$(strip $(STATIC_ISAL)) -ldflags '$(STRIP) -linkmode external -extldflags -static'
-SHARED = $(TAGS)$(strip $(SHARED_ISAL)) -ldflags '$(STRIP)'
+STATIC = $(TAGS)$(strip $(STATIC_ISAL))$(strip $(STATIC_LIBDEFLATE)) -ldflags '$(STRIP) -linkmode external -extldflags -static'
+SHARED = $(TAGS)$(strip $(SHARED_ISAL))$(strip $(SHARED_LIBDEFLATE)) -ldflags '$(STRIP)'
 
 .PHONY: build demo test check bench fuzz man install clean
 

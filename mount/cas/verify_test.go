@@ -97,6 +97,50 @@ func TestDecodeSize(t *testing.T) {
 	}
 }
 
+// TestDecodeLarge decompresses the same with room to hold it whole and without.
+func TestDecodeLarge(t *testing.T) {
+	content := text(smallWhole+1, 1)
+	stored := deflated(content)
+	right := Object{Hash: Sum(SHA1, stored), Size: int64(len(content))}
+	wrong := Object{Hash: Sum(SHA1, content), Size: int64(len(content))}
+	decode := func(how string) {
+		if got, err := decodeBytes(stored, right); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("%s: %d bytes, %v", how, len(got), err)
+		}
+		if _, err := decodeBytes(stored, wrong); !errors.Is(err, errDigest) {
+			t.Errorf("%s: a wrong hash: %v", how, err)
+		}
+	}
+	decode("with room")
+	var held []func()
+	for range wholeRoom / wholeMax {
+		release, ok := holdWhole(Object{Size: wholeMax})
+		if !ok {
+			t.Fatal("no room to begin with")
+		}
+		held = append(held, release)
+	}
+	if _, ok := holdWhole(right); ok {
+		t.Error("room for more than there is")
+	}
+	decode("without room")
+	for _, release := range held {
+		release()
+	}
+	if n := wholeHeld.Load(); n != 0 {
+		t.Errorf("%d bytes are still held", n)
+	}
+}
+
+// TestDecodeRight decompresses nothing that is not what its name says.
+func TestDecodeRight(t *testing.T) {
+	var out counter
+	o := Object{Hash: Sum(SHA1, []byte("other")), Size: 1000}
+	if _, err := Decode(&out, bytes.NewReader(deflated(text(1000, 1))), o); !errors.Is(err, errDigest) || out > 0 {
+		t.Errorf("%d bytes were written, error %v", out, err)
+	}
+}
+
 // TestDecodeBomb stops soon when few bytes become many, and when many become nothing.
 func TestDecodeBomb(t *testing.T) {
 	bomb := deflated(make([]byte, 10<<20))

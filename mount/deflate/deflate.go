@@ -6,6 +6,9 @@
 // write differs, and with it the hashes of objects: one publisher should keep to one build, or contents that are stored
 // twice are told apart.
 //
+// Objects that are all here go through Inflate: with the tag libdeflate, as the Makefile builds where that library is, three
+// times as fast as klauspost's. Then a client has next to nothing left for ISA-L to do; a publisher has its streams.
+//
 // Readers are strict: all bytes of the source must belong to the stream, one zlib stream or one or more gzip members.
 package deflate
 
@@ -28,6 +31,7 @@ var (
 	ErrFormat   = errors.New("not deflated data")
 	ErrChecksum = errors.New("checksum of the inflated data differs")
 	ErrTrailing = errors.New("bytes follow the end of the deflated data")
+	ErrLong     = errors.New("more inflated bytes than expected") // of Inflate
 )
 
 // String returns the name of the format.
