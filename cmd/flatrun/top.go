@@ -93,7 +93,7 @@ func writeTop(b *strings.Builder, before, now []enter.Status, passed time.Durati
 			oldLookups, oldReads := old.Requests["LOOKUP"], old.Requests["READ"]
 			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t\n", m.FQRN, m.Revision, rate(lookups, oldLookups), rate(reads, oldReads),
 				rate(all-lookups-reads, total(old.Requests)-oldLookups-oldReads), percentile(m.Latency, old.Latency, 0.99),
-				show.Size(int64(float64(m.Bytes-min(old.Bytes, m.Bytes))/passed.Seconds())), show.Size(m.Bytes), len(m.Failures), show.Size(s.Memory))
+				show.Size(int64(float64(m.Bytes-min(old.Bytes, m.Bytes))/passed.Seconds())), show.Size(m.Bytes), m.Failed, show.Size(s.Memory))
 			slow = append(slow, m.Slowest...)
 		}
 	}

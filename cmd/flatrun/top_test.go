@@ -14,7 +14,7 @@ func TestTop(t *testing.T) {
 			FQRN: "one.example.org", Revision: 7, Bytes: bytes, Requests: map[string]uint64{"READ": reads, "LOOKUP": 5, "GETATTR": 1},
 			Latency:  map[string][]uint64{"READ": latency},
 			Slowest:  []enter.SlowObject{{Path: "/quick", Took: time.Millisecond}, {Path: "/slow", Took: time.Second, Size: 1000}},
-			Failures: []string{"READ"},
+			Failed: 1,
 		}, {FQRN: "two.example.org"}}}
 	}
 	var b strings.Builder

@@ -39,13 +39,15 @@ const buckets = 24
 type counters struct {
 	total   [ops]atomic.Uint64
 	latency [ops][buckets]atomic.Uint64
+	took    [ops]atomic.Int64 // nanoseconds, of all
 }
 
 // count notes one request that began at start.
 func (c *counters) count(o op, start time.Time) {
 	c.total[o].Add(1)
-	micros := uint64(time.Since(start).Microseconds())
-	c.latency[o][min(bits.Len64(micros), buckets-1)].Add(1)
+	took := time.Since(start)
+	c.latency[o][min(bits.Len64(uint64(took.Microseconds())), buckets-1)].Add(1)
+	c.took[o].Add(int64(took))
 }
 
 // Counters tells how many requests of each kind were answered, by the protocol's names. FORGET counts inodes.
@@ -53,6 +55,17 @@ func (fs *FS) Counters() map[string]uint64 {
 	all := make(map[string]uint64, ops)
 	for o := range ops {
 		all[o.String()] = fs.counters.total[o].Load()
+	}
+	return all
+}
+
+// Took tells for each kind of request that there was how long all of its answers took together.
+func (fs *FS) Took() map[string]time.Duration {
+	all := make(map[string]time.Duration)
+	for o := range ops {
+		if fs.counters.total[o].Load() > 0 {
+			all[o.String()] = time.Duration(fs.counters.took[o].Load())
+		}
 	}
 	return all
 }

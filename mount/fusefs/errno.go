@@ -79,6 +79,7 @@ type failures struct {
 	log *slog.Logger
 	mu  sync.Mutex
 	all []Failure
+	n   uint64 // ever
 }
 
 const maxFailures = 32
@@ -87,6 +88,7 @@ const maxFailures = 32
 func (f *failures) add(op, path string, err error) {
 	now := Failure{Time: time.Now(), Op: op, Path: path, Err: err.Error(), Count: 1}
 	f.mu.Lock()
+	f.n++
 	if n := len(f.all); n > 0 && f.all[n-1].Op == op && f.all[n-1].Err == now.Err {
 		now.Count = f.all[n-1].Count + 1
 		f.all[n-1] = now
@@ -107,6 +109,12 @@ func powerOfTen(n uint64) bool {
 		n /= 10
 	}
 	return n == 1
+}
+
+func (f *failures) count() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.n
 }
 
 func (f *failures) list() []Failure {

@@ -148,6 +148,9 @@ func (fs *FS) String() string { return fs.name }
 // Failures lists the latest requests that were answered with an error other than "no such file", the newest last.
 func (fs *FS) Failures() []Failure { return fs.failures.list() }
 
+// Failed is how many there were in all.
+func (fs *FS) Failed() uint64 { return fs.failures.count() }
+
 // answer turns a request's error into the kernel's answer and notes what a user should be able to find out later.
 func (fs *FS) answer(o op, path string, err error) fuse.Status {
 	status := errno(err)

@@ -306,6 +306,9 @@ func TestCounters(t *testing.T) {
 	if len(rows) != 1 || rows["READ"][buckets-1] != 1 {
 		t.Errorf("got %v", rows)
 	}
+	if took := fs.Took(); len(took) != 1 || took["READ"] < 100*time.Hour {
+		t.Errorf("they took %v", took)
+	}
 }
 
 func TestSameEntry(t *testing.T) {

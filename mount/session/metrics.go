@@ -67,15 +67,26 @@ var mountMetrics = []metric{
 	{"flatrun_revision", "gauge", "Revision of the repository that is shown.", func(m *enter.MountStatus) float64 { return float64(m.Revision) }},
 	{"flatrun_published_timestamp_seconds", "gauge", "When the revision was published.", func(m *enter.MountStatus) float64 { return float64(m.Published.Unix()) }},
 	{"flatrun_checked_timestamp_seconds", "gauge", "When a new revision was last looked for with success.", func(m *enter.MountStatus) float64 { return float64(m.Checked.Unix()) }},
-	{"flatrun_offline", "gauge", "1 if no new revision could be looked for.", func(m *enter.MountStatus) float64 {
-		if m.Offline != "" {
-			return 1
-		}
-		return 0
-	}},
+	{"flatrun_offline", "gauge", "1 if no new revision could be looked for.", func(m *enter.MountStatus) float64 { return truth(m.Offline != "") }},
+	{"flatrun_refused", "gauge", "1 if the user may not see the repository any more.", func(m *enter.MountStatus) float64 { return truth(m.Refused != "") }},
 	{"flatrun_fetched_objects_total", "counter", "Objects fetched from the network.", func(m *enter.MountStatus) float64 { return float64(m.Fetched) }},
 	{"flatrun_fetched_bytes_total", "counter", "Bytes fetched from the network.", func(m *enter.MountStatus) float64 { return float64(m.Bytes) }},
+	{"flatrun_ahead_objects_total", "counter", "Objects fetched before they were read.", func(m *enter.MountStatus) float64 { return float64(m.Ahead.Objects) }},
+	{"flatrun_ahead_bytes_total", "counter", "Bytes of these, uncompressed.", func(m *enter.MountStatus) float64 { return float64(m.Ahead.Bytes) }},
+	{"flatrun_network_requests_total", "counter", "Requests to servers and proxies.", func(m *enter.MountStatus) float64 { return float64(m.Network.Requests) }},
+	{"flatrun_network_failures_total", "counter", "Requests to servers and proxies that failed; most were tried again.", func(m *enter.MountStatus) float64 { return float64(m.Network.Failures) }},
+	{"flatrun_network_host_switches_total", "counter", "Turns to another server.", func(m *enter.MountStatus) float64 { return float64(m.Network.HostSwitches) }},
+	{"flatrun_network_proxy_switches_total", "counter", "Turns to another proxy.", func(m *enter.MountStatus) float64 { return float64(m.Network.ProxySwitches) }},
+	{"flatrun_network_active_transfers", "gauge", "Transfers under way.", func(m *enter.MountStatus) float64 { return float64(m.Network.Active) }},
+	{"flatrun_failed_requests_total", "counter", "Requests of the kernel that ended with an error.", func(m *enter.MountStatus) float64 { return float64(m.Failed) }},
 	{"flatrun_cache_hits_total", "counter", "Objects found in the cache.", func(m *enter.MountStatus) float64 { return float64(m.Hits) }},
+}
+
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 func writeMetrics(w io.Writer, s enter.Status) {
@@ -91,10 +102,10 @@ func writeMetrics(w io.Writer, s enter.Status) {
 			fmt.Fprintf(w, "flatrun_requests_total{repository=%s,op=%s} %d\n", label(m.FQRN), label(op), m.Requests[op])
 		}
 	}
-	header(w, "flatrun_request_seconds", "histogram", "Time to the answer by kind of request.")
+	header(w, "flatrun_request_duration_seconds", "histogram", "Time to the answer by kind of request.")
 	for _, m := range s.Mounts {
 		for _, op := range slices.Sorted(maps.Keys(m.Latency)) {
-			writeHistogram(w, fmt.Sprintf("repository=%s,op=%s", label(m.FQRN), label(op)), m.Latency[op])
+			writeHistogram(w, fmt.Sprintf("repository=%s,op=%s", label(m.FQRN), label(op)), m.Latency[op], m.Took[op])
 		}
 	}
 	for _, g := range []struct {
@@ -118,21 +129,17 @@ func header(w io.Writer, name, kind, help string) {
 	fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
 }
 
-// writeHistogram writes counts of what took up to 1, 2, 4 … microseconds and, last, longer. Sums of times are not kept;
-// the one written takes each answer for three quarters of its bucket's bound.
-func writeHistogram(w io.Writer, labels string, counts []uint64) {
+// writeHistogram writes counts of what took up to 1, 2, 4 … microseconds and, last, longer.
+func writeHistogram(w io.Writer, labels string, counts []uint64, sum time.Duration) {
+	const name = "flatrun_request_duration_seconds"
 	var n uint64
-	sum := 0.0
 	for i, c := range counts {
-		bound := float64(uint64(1)<<i) / 1e6
 		n += c
-		sum += float64(c) * bound * 0.75
 		if i < len(counts)-1 {
-			fmt.Fprintf(w, "flatrun_request_seconds_bucket{%s,le=\"%g\"} %d\n", labels, bound, n)
+			fmt.Fprintf(w, "%s_bucket{%s,le=\"%g\"} %d\n", name, labels, float64(uint64(1)<<i)/1e6, n)
 		}
 	}
-	fmt.Fprintf(w, "flatrun_request_seconds_bucket{%s,le=\"+Inf\"} %d\nflatrun_request_seconds_sum{%[1]s} %[3]g\nflatrun_request_seconds_count{%[1]s} %[2]d\n",
-		labels, n, sum)
+	fmt.Fprintf(w, "%s_bucket{%s,le=\"+Inf\"} %d\n%[1]s_sum{%[2]s} %[4]g\n%[1]s_count{%[2]s} %[3]d\n", name, labels, n, sum.Seconds())
 }
 
 // label quotes a value as the format wants it.

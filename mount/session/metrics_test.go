@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/flatrun/flatrun/mount/enter"
 )
@@ -18,7 +19,8 @@ func TestMetrics(t *testing.T) {
 		Users: 3, Memory: 1 << 20, Cache: enter.CacheStatus{Bytes: 5, Objects: 2},
 		Mounts: []enter.MountStatus{{
 			FQRN: `a"b.example.org`, Revision: 7, Bytes: 100, Offline: "no route",
-			Requests: map[string]uint64{"READ": 3}, Latency: map[string][]uint64{"READ": {1, 0, 1, 1}},
+			Requests: map[string]uint64{"READ": 3}, Latency: map[string][]uint64{"READ": {1, 0, 1, 1}}, Took: map[string]time.Duration{"READ": 1500 * time.Millisecond},
+			Refused: "not a member", Failed: 9, Ahead: enter.Ahead{Objects: 4}, Network: enter.Network{Requests: 11},
 		}},
 	}
 	dir := t.TempDir()
@@ -60,11 +62,14 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		`flatrun_revision{repository="a\"b.example.org"} 7`, `flatrun_offline{repository="a\"b.example.org"} 1`,
 		`flatrun_requests_total{repository="a\"b.example.org",op="READ"} 3`,
-		`flatrun_request_seconds_bucket{repository="a\"b.example.org",op="READ",le="1e-06"} 1`,
-		`flatrun_request_seconds_bucket{repository="a\"b.example.org",op="READ",le="4e-06"} 2`,
-		`flatrun_request_seconds_bucket{repository="a\"b.example.org",op="READ",le="+Inf"} 3`,
-		`flatrun_request_seconds_count{repository="a\"b.example.org",op="READ"} 3`,
-		"flatrun_cache_bytes 5", "flatrun_processes 3", "flatrun_memory_bytes 1048576", "# TYPE flatrun_request_seconds histogram",
+		`flatrun_request_duration_seconds_bucket{repository="a\"b.example.org",op="READ",le="1e-06"} 1`,
+		`flatrun_request_duration_seconds_bucket{repository="a\"b.example.org",op="READ",le="4e-06"} 2`,
+		`flatrun_request_duration_seconds_bucket{repository="a\"b.example.org",op="READ",le="+Inf"} 3`,
+		`flatrun_request_duration_seconds_count{repository="a\"b.example.org",op="READ"} 3`,
+		`flatrun_request_duration_seconds_sum{repository="a\"b.example.org",op="READ"} 1.5`, `flatrun_refused{repository="a\"b.example.org"} 1`,
+		`flatrun_failed_requests_total{repository="a\"b.example.org"} 9`, `flatrun_ahead_objects_total{repository="a\"b.example.org"} 4`,
+		`flatrun_network_requests_total{repository="a\"b.example.org"} 11`,
+		"flatrun_cache_bytes 5", "flatrun_processes 3", "flatrun_memory_bytes 1048576", "# TYPE flatrun_request_duration_seconds histogram",
 	} {
 		if !strings.Contains(string(text), want+"\n") {
 			t.Errorf("there is no line %s in\n%s", want, text)

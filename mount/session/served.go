@@ -194,7 +194,7 @@ func (v *served) close() {
 }
 
 func (v *served) status() enter.MountStatus {
-	m, net, store, packs := v.repo.Head().Manifest(), v.main.Status(), v.store.Stats(), v.packFiles.Stats()
+	m, net, store, packs, ahead := v.repo.Head().Manifest(), v.main.Status(), v.store.Stats(), v.packFiles.Stats(), v.ahead.Stats()
 	v.mu.Lock()
 	checked := v.checked
 	v.mu.Unlock()
@@ -202,7 +202,10 @@ func (v *served) status() enter.MountStatus {
 		FQRN: v.settings.FQRN, Mountpath: v.path, Tag: v.settings.Tag,
 		Revision: m.Revision, RootHash: m.Root.String(), Published: time.Unix(m.Timestamp, 0), TTL: v.repo.TTL(), Checked: checked,
 		Server: net.Host, Proxy: net.Proxy, Fetched: store.Objects + packs.Objects, Bytes: store.Wire + packs.Wire, Hits: store.Hits,
-		Requests: v.fs.Counters(), Latency: v.fs.Latencies(), Slowest: slowest(v.fs),
+		Requests: v.fs.Counters(), Latency: v.fs.Latencies(), Took: v.fs.Took(), Slowest: slowest(v.fs), Failed: v.fs.Failed(),
+		Ahead: enter.Ahead{Objects: ahead.Fetched, Bytes: ahead.Bytes, Failed: ahead.Failed, Dropped: ahead.Dropped},
+		Network: enter.Network{Requests: net.Requests, Failures: net.Failures, HostSwitches: net.HostSwitches,
+			ProxySwitches: net.ProxySwitches, Active: net.Active},
 	}
 	if offline, err := v.repo.Offline(); offline && err != nil {
 		s.Offline = err.Error()
