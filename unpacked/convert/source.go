@@ -34,6 +34,8 @@ type Image struct {
 	Name     unpacked.Reference // where its links go
 	Platform string             // "linux/amd64"
 	Index    unpacked.Digest    // of the index it was taken from; "" if there was none
+
+	verified bool // a blob whose size or digest is not the image's ends in an error, not in io.EOF
 }
 
 // Open finds the images that ref names, one for each platform asked for. The forms of ref are
@@ -135,6 +137,7 @@ func (s Source) openRegistry(ctx context.Context, ref, as string) ([]Image, erro
 	images, err := ask(ctx, s, parsed.Registry, func(host string) ([]Image, error) { return s.openHost(ctx, host, parsed) })
 	for i := range images {
 		images[i].Name = named
+		images[i].verified = true // by the registry's client, as it reads
 	}
 	return images, err
 }
