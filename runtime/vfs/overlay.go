@@ -68,19 +68,54 @@ func (t *Tree) mountOverlay(layers []string, upper string) error {
 // overlay makes an overlay of directories in the stage, whose short names are used as the option string has no room and
 // its own syntax.
 func (t *Tree) overlay(layers []string, upper string) (int, error) {
-	// userxattr: the overlay's own attributes must be such as an ordinary user may set.
-	data := []string{"userxattr", "lowerdir=" + strings.Join(layers, ":")}
-	if upper != "" {
-		data = append(data, "upperdir="+upper+"/upper", "workdir="+upper+"/work")
-	}
 	if err := unix.Fchdir(t.stage); err != nil {
 		return -1, err
+	}
+	if upper == "" && nameless(layers) {
+		name := t.name()
+		if err := unix.Mkdirat(t.stage, name, 0o755); err != nil {
+			return -1, err
+		}
+		layers = append(layers[:len(layers):len(layers)], name)
+	}
+	// userxattr: the overlay's own attributes must be such as an ordinary user may set.
+	data := append([]string{"userxattr"}, lowerOptions(layers)...)
+	if upper != "" {
+		data = append(data, "upperdir="+upper+"/upper", "workdir="+upper+"/work")
 	}
 	overlay, err := newFS("overlay", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, data)
 	if err != nil {
 		return -1, fmt.Errorf("%w: the kernel refuses to lay %s over %s; it takes Linux 5.11, and an upper directory on a local file system", err, t.upperName(), t.root.Name)
 	}
 	return overlay, nil
+}
+
+// nameless tells whether none of the layers, paths from the current directory, says how long names may be. An overlay takes
+// the longest that one of them allows; the official client's mounts allow 0, so that of them alone no name would be found.
+func nameless(layers []string) bool {
+	for _, l := range layers {
+		var st unix.Statfs_t
+		if unix.Statfs(l, &st) != nil || st.Namelen > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// maxOption is the length from which on the kernel refuses an option's value.
+const maxOption = 256
+
+// lowerOptions are the options that name the layers of an overlay, the uppermost first: one for all, or, where that would
+// be too long, one for each, which takes Linux 6.7.
+func lowerOptions(layers []string) []string {
+	if all := strings.Join(layers, ":"); len(all) < maxOption {
+		return []string{"lowerdir=" + all}
+	}
+	options := make([]string, len(layers))
+	for i, l := range layers {
+		options[i] = "lowerdir+=" + l
+	}
+	return options
 }
 
 // layPoints mounts the overlay that layOver has prepared, with the mount points of a plan in a layer above the image.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,6 +38,13 @@ func child(text string) error {
 	way, image, _ := strings.Cut(text, ":")
 	if err := enter.Current().Err; err != nil {
 		return err
+	}
+	if text, ok := strings.CutPrefix(way, "layers"); ok {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return err
+		}
+		return enterLayers(n, image)
 	}
 	tree, err := Build(Root{Image: image}, []Mount{{Kind: Bind, Source: "/proc", Target: "/proc"}, {Kind: Memory, Target: "/new/memory", Mode: 0o751}})
 	if err != nil {
@@ -70,8 +78,9 @@ func child(text string) error {
 	return unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
 }
 
-// TestEnter enters a root by pivot_root, and as on a node whose root is the initramfs.
-func TestEnter(t *testing.T) {
+// needNamespaces skips where a tree cannot be built.
+func needNamespaces(t *testing.T) {
+	t.Helper()
 	if os.Getuid() == 0 {
 		t.Skip("trees are built as an ordinary user")
 	}
@@ -80,6 +89,11 @@ func TestEnter(t *testing.T) {
 	if err := probe.Run(); err != nil {
 		t.Skip("needs user namespaces: ", err)
 	}
+}
+
+// TestEnter enters a root by pivot_root, and as on a node whose root is the initramfs.
+func TestEnter(t *testing.T) {
+	needNamespaces(t)
 	image := t.TempDir()
 	for _, name := range []string{"proc", "sub/dir"} {
 		if err := os.MkdirAll(filepath.Join(image, name), 0o755); err != nil {
