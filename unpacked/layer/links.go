@@ -15,6 +15,7 @@ import (
 type hardLink struct {
 	path, target string
 	seq          uint32
+	mark         mark // of its record
 }
 
 // place is one entry of the tar: a path may come several times.
@@ -74,7 +75,7 @@ func (r *round) path(same []record) error {
 	for _, l := range r.byTarget[same[0].item.Path] {
 		var file *record
 		for i := range same {
-			if same[i].mark == entry && same[i].seq < l.seq {
+			if (same[i].mark == entry || same[i].mark == aside) && same[i].seq < l.seq {
 				file = &same[i]
 			}
 		}
@@ -85,7 +86,7 @@ func (r *round) path(same []record) error {
 			return fmt.Errorf("tar entry %q: a hard link to the directory %q", l.path, l.target)
 		}
 		made := *file
-		made.item.Path, made.seq = l.path, l.seq
+		made.item.Path, made.seq, made.mark = l.path, l.seq, l.mark
 		made.item.Entry.LinkGroup = r.group(file)
 		r.made = append(r.made, made)
 		r.resolved[l.seq] = true
@@ -133,7 +134,7 @@ func (t *tarReader) lower(r *round, open []hardLink) error {
 	}
 	for _, l := range open {
 		if !r.later(l, 0) {
-			r.made = append(r.made, record{seq: l.seq, item: publish.Item{Path: l.path, Entry: catalog.Entry{
+			r.made = append(r.made, record{seq: l.seq, mark: l.mark, item: publish.Item{Path: l.path, Entry: catalog.Entry{
 				Mode: unix.S_IFLNK | 0o777, Symlink: l.target, MtimeNsec: -1, Xattrs: map[string][]byte{LowerLink: []byte("y")},
 			}}})
 			r.resolved[l.seq] = true

@@ -33,7 +33,7 @@ type Ingester interface {
 const (
 	whiteoutPrefix = ".wh."
 	opaqueName     = ".wh..wh..opq"
-	metaPrefix     = ".wh..wh." // aufs's own files: nothing of the image
+	metaPrefix     = ".wh..wh." // aufs's own files and directories: nothing of the image
 )
 
 // maxHardLinks bounds what a layer's hard links take in memory, some 200 bytes each.
@@ -111,16 +111,20 @@ func (t *tarReader) entry(h *tar.Header, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if t.o.Whiteouts && strings.HasPrefix(path.Base(p), whiteoutPrefix) {
+	m := t.mark(p)
+	if m == entry && t.o.Whiteouts && strings.HasPrefix(path.Base(p), whiteoutPrefix) {
 		return t.whiteout(p)
 	}
 	if h.Typeflag == tar.TypeLink {
 		return t.link(p, h.Linkname)
 	}
+	if m == aside && h.Typeflag != tar.TypeReg {
+		return nil
+	}
 	if !isID(h.Uid) || !isID(h.Gid) {
 		return fmt.Errorf("owner %d:%d: no ids of a user and a group", h.Uid, h.Gid)
 	}
-	r := record{seq: t.seq, item: publish.Item{Path: p, Entry: t.attributes(h)}}
+	r := record{seq: t.seq, mark: m, item: publish.Item{Path: p, Entry: t.attributes(h)}}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
 		r.item.Entry.Mode |= unix.S_IFREG
@@ -190,6 +194,15 @@ func (t *tarReader) whiteout(p string) error {
 	return t.add(record{seq: t.seq, mark: whiteout, item: publish.Item{Path: dir + "/" + name, Entry: catalog.Entry{Mode: unix.S_IFCHR, MtimeNsec: -1}}})
 }
 
+// mark tells the entries of the tree from what lies in aufs's own directories. In one of them, .wh..wh.plnk, aufs kept
+// the files that have several names: in a layer's tar these names are hard links to it.
+func (t *tarReader) mark(p string) mark {
+	if t.o.Whiteouts && strings.Contains(path.Dir(p), "/"+metaPrefix) {
+		return aside
+	}
+	return entry
+}
+
 // link remembers a hard link; its file's record may be out of memory by now.
 func (t *tarReader) link(p, target string) error {
 	to, err := clean(target)
@@ -208,7 +221,7 @@ func (t *tarReader) link(p, target string) error {
 	if len(t.links) == maxHardLinks {
 		return fmt.Errorf("more than %d hard links", maxHardLinks)
 	}
-	t.links = append(t.links, hardLink{p, to, t.seq})
+	t.links = append(t.links, hardLink{p, to, t.seq, t.mark(p)})
 	return nil
 }
 

@@ -17,6 +17,7 @@ const (
 	entry    mark = iota
 	whiteout      // the layer removes the path
 	opaque        // the layer hides what lower ones have in the directory
+	aside         // a file of aufs's own: no part of the tree, but hard links may lead to it
 )
 
 // record is one line of the tar, as far as sorting needs it.

@@ -121,7 +121,7 @@ func (b *builder) all(records iter.Seq2[*record, error]) error {
 
 // path writes the row of one path out of the records that name it; next is the path that comes after.
 func (b *builder) path(same []record, next string) error {
-	if len(same) == 0 {
+	if len(same) == 0 || same[0].mark == aside {
 		return nil
 	}
 	p := same[0].item.Path
@@ -148,7 +148,7 @@ func (b *builder) path(same []record, next string) error {
 }
 
 // choose takes the last entry of a path, and what marks it carries.
-func (b *builder) choose(same []record) (row publish.Item, marks [3]bool, found bool) {
+func (b *builder) choose(same []record) (row publish.Item, marks [4]bool, found bool) {
 	row = same[len(same)-1].item
 	for _, r := range same {
 		marks[r.mark] = true
