@@ -69,6 +69,8 @@ type Repository struct {
 	Variables map[string]string `json:"-"` // what the official files set, without what is not known
 	Origins   map[string]string `json:"-"` // of each key above that is set, by its name in our files
 	Warnings  []string          `json:"-"`
+
+	config *Config
 }
 
 // Names lists the repositories that are known by name, sorted: those with a
@@ -101,7 +103,7 @@ func (c *Config) Repository(name string) (*Repository, error) {
 		return nil, err
 	}
 	p := c.official(name)
-	r := &Repository{FQRN: name, Native: c.Native, Origins: make(map[string]string), Variables: p.variables()}
+	r := &Repository{config: c, FQRN: name, Native: c.Native, Origins: make(map[string]string), Variables: p.variables()}
 	r.Origins["native"] = c.Origin("native")
 	p.apply(r)
 	mine, err := c.ours(r)
@@ -120,6 +122,9 @@ func (c *Config) Repository(name string) (*Repository, error) {
 	}
 	return r, nil
 }
+
+// Reread is the repository's section with what the official files and the site's blacklists say now.
+func (r *Repository) Reread() (*Repository, error) { return r.config.Repository(r.FQRN) }
 
 // ours reads our files' sections and the environment over what the official
 // files gave, and tells which keys they set.

@@ -45,7 +45,7 @@ func (b *blacklist) limit(fields []string, fqrn string) error {
 	return err
 }
 
-func (b *blacklist) checkCertificate(c *Certificate) error {
+func (b blacklist) checkCertificate(c *Certificate) error {
 	for _, f := range b.fingerprints {
 		if c.Fingerprint(f.Algorithm()) == f.Hash {
 			return fmt.Errorf("certificate %s: %w", f, ErrBlacklisted)
@@ -54,7 +54,7 @@ func (b *blacklist) checkCertificate(c *Certificate) error {
 	return nil
 }
 
-func (b *blacklist) checkRevision(n uint64) error {
+func (b blacklist) checkRevision(n uint64) error {
 	if n < b.minimum {
 		return fmt.Errorf("revision %d: %w: the blacklist refuses those below %d", n, ErrBlacklisted, b.minimum)
 	}

@@ -69,11 +69,11 @@ type Tag = catalog.Tag
 // Repository is an open repository, safe for concurrent use.
 type Repository struct {
 	cfg     Config
-	black   blacklist
 	log     *slog.Logger
 	refresh sync.Mutex // one at a time
 
 	mu      sync.Mutex
+	black   blacklist
 	head    *Revision
 	offline error // why the head could not be asked for, nil when it was
 	checked time.Time
@@ -95,9 +95,8 @@ func Open(ctx context.Context, cfg Config) (*Repository, error) {
 	if r.cfg.Env == nil {
 		r.cfg.Env = func(string) string { return "" }
 	}
-	var err error
-	if r.black, err = parseBlacklist(cfg.Blacklist, cfg.FQRN); err != nil {
-		return nil, fmt.Errorf("repository %s: %w", cfg.FQRN, err)
+	if err := r.SetBlacklist(cfg.Blacklist); err != nil {
+		return nil, err
 	}
 	if len(cfg.Keys) == 0 {
 		return nil, fmt.Errorf("repository %s: no master key is configured; set public_keys", cfg.FQRN)
@@ -107,6 +106,25 @@ func Open(ctx context.Context, cfg Config) (*Repository, error) {
 		return nil, fmt.Errorf("repository %s: %w", cfg.FQRN, err)
 	}
 	return r, nil
+}
+
+// SetBlacklist makes the lines hold from the next Refresh on, in place of those before.
+func (r *Repository) SetBlacklist(lines []string) error {
+	b, err := parseBlacklist(lines, r.cfg.FQRN)
+	if err != nil {
+		return fmt.Errorf("repository %s: %w", r.cfg.FQRN, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.black = b
+	return nil
+}
+
+// blacklist is what is refused now.
+func (r *Repository) blacklist() blacklist {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.black
 }
 
 // Close ends idle connections to the catalogs. Revisions must not be used after.

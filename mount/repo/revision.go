@@ -48,7 +48,7 @@ func (r *Repository) revision(ctx context.Context, m *Manifest) (*Revision, erro
 	}
 	v := &Revision{repo: r, manifest: m}
 	v.props, _ = c.Properties()
-	if err := r.black.checkRevision(v.props.Revision); err != nil {
+	if err := r.blacklist().checkRevision(v.props.Revision); err != nil {
 		return nil, err
 	}
 	if m.Revision == 0 { // pinned by its hash alone

@@ -103,14 +103,15 @@ func (r *Repository) checkManifest(ctx context.Context, raw []byte, seen cas.Bre
 		}
 	}()
 	cert, err = r.certificate(ctx, m)
+	black := r.blacklist()
 	if err == nil {
 		err = m.Verify(cert.Key)
 	}
 	if err == nil {
-		err = r.black.checkCertificate(cert)
+		err = black.checkCertificate(cert)
 	}
 	if err == nil {
-		err = r.black.checkRevision(m.Revision)
+		err = black.checkRevision(m.Revision)
 	}
 	if err == nil && (m.Timestamp < seen.Timestamp || m.Revision < seen.Revision) {
 		err = fmt.Errorf("manifest: revision %d of %s: %w, which was %d of %s", m.Revision, date(m.Timestamp),

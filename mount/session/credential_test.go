@@ -16,7 +16,6 @@ import (
 
 	"github.com/flatrun/flatrun/mount/enter"
 	"github.com/flatrun/flatrun/mount/repotest"
-	"github.com/flatrun/flatrun/mount/session"
 )
 
 // membersOnly puts the property of a repository that is not open to all into its root catalog.
@@ -89,8 +88,8 @@ func TestMembersOnly(t *testing.T) {
 			}
 			if want == "" {
 				eventually(t, "the helper is no user of the session", func() bool {
-					all, err := session.List()
-					return err == nil && len(all) == 1 && all[0].Users == 0 && len(all[0].Mounts) == 1
+					s, ok := w.status()
+					return ok && s.Users == 0 && len(s.Mounts) == 1
 				})
 			}
 		}
@@ -135,9 +134,8 @@ func TestPermissionWithdrawn(t *testing.T) {
 		if _, err := w.find("registry.example.org/library/tool:1.0"); err == nil || !strings.Contains(err.Error(), "not a member") {
 			t.Errorf("a new container: %v", err)
 		}
-		all, err := session.List()
-		if err != nil || len(all) != 1 || len(all[0].Mounts) != 1 || !strings.Contains(all[0].Mounts[0].Refused, "not a member") {
-			t.Errorf("status says %+v, %v", all, err)
+		if m := w.mount(); !strings.Contains(m.Refused, "not a member") {
+			t.Errorf("status says %+v", m)
 		}
 	}
 	answer(`"status":3,"ttl":3600`)

@@ -190,6 +190,16 @@ func needFUSE(t *testing.T) {
 	}
 }
 
+// mount is the only repository that the session has mounted.
+func (w *world) mount() enter.MountStatus {
+	w.t.Helper()
+	status, ok := w.status()
+	if !ok || len(status.Mounts) != 1 {
+		w.t.Fatalf("status is %+v", status)
+	}
+	return status.Mounts[0]
+}
+
 // end makes the session go and waits until it has.
 func (w *world) end() {
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {

@@ -86,8 +86,8 @@ func (r *repositories) get(ctx context.Context, settings *config.Repository) (*s
 	if ok {
 		<-s.done
 		if s.err == nil {
-			if err := s.served.permitted(ctx, false); err != nil {
-				return nil, fmt.Errorf("repository %s: %w", settings.FQRN, err)
+			if err := s.served.usable(ctx); err != nil {
+				return nil, err
 			}
 		}
 		return s.served, s.err

@@ -3,6 +3,7 @@ package session
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -157,7 +158,11 @@ func (v *served) refresh(ctx context.Context) error {
 	if err := v.permitted(ctx, true); err != nil {
 		return fmt.Errorf("repository %s: %w", v.settings.FQRN, err)
 	}
-	changed, err := v.repo.Refresh(ctx)
+	err := v.rereadBlacklist()
+	var changed bool
+	if err == nil {
+		changed, err = v.repo.Refresh(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("repository %s: look for a new revision: %w", v.settings.FQRN, err)
 	}
@@ -176,6 +181,27 @@ func (v *served) refresh(ctx context.Context) error {
 		v.moved()
 	}
 	return nil
+}
+
+// rereadBlacklist makes what the site refuses now hold, however long the repository has been mounted.
+func (v *served) rereadBlacklist() error {
+	now, err := v.settings.Reread()
+	if err == nil {
+		err = v.repo.SetBlacklist(now.Blacklist)
+	}
+	return err
+}
+
+// usable tells why nobody new may use the repository, nil for no reason: the site refuses it, or the user.
+func (v *served) usable(ctx context.Context) error {
+	err := v.permitted(ctx, false)
+	if offline, why := v.repo.Offline(); err == nil && offline && errors.Is(why, repo.ErrBlacklisted) {
+		err = why
+	}
+	if err != nil && !strings.HasPrefix(err.Error(), "repository ") {
+		err = fmt.Errorf("repository %s: %w", v.settings.FQRN, err)
+	}
+	return err
 }
 
 // close lets go of everything. What still uses the mount gets errors.

@@ -57,26 +57,14 @@ func TestExpiredWhileMounted(t *testing.T) {
 	c := w.inside("registry.example.org/library/tool:1.0")
 	r.SignWhitelist(t, func(list *repo.Whitelist) { list.Expires = time.Date(2020, 2, 3, 0, 0, 0, 0, time.UTC) })
 	r.Publish(t, repotest.Rev{Tree: append(imageTree(), repotest.File{Path: "/.flat/" + flatID[:2] + "/" + flatID + "/new", Content: "new\n"})})
-	mount := func() enter.MountStatus {
-		s, err := enter.Dial(w.dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
-		status, err := s.Status()
-		if err != nil || len(status.Mounts) != 1 {
-			t.Fatalf("%+v, %v", status, err)
-		}
-		return status.Mounts[0]
-	}
-	eventually(t, "status says that the whitelist expired", func() bool { return strings.Contains(mount().Offline, "expired") })
+	eventually(t, "status says that the whitelist expired", func() bool { return strings.Contains(w.mount().Offline, "expired") })
 	if got := c.do("cat etc/motd"); got != "hello" {
 		t.Errorf("what was verified reads %q", got)
 	}
 	if got := c.do("cat new"); !strings.Contains(got, "No such file") {
 		t.Errorf("a revision that nobody vouches for shows: %q", got)
 	}
-	if m := mount(); m.Revision != 1 {
+	if m := w.mount(); m.Revision != 1 {
 		t.Errorf("revision %d is shown", m.Revision)
 	}
 	if !w.resumable() {
@@ -87,7 +75,7 @@ func TestExpiredWhileMounted(t *testing.T) {
 	if got := c.do("ls; cat etc/motd"); got != "hello" {
 		t.Errorf("after the server was killed, what was verified reads %q", got)
 	}
-	if m := mount(); m.Revision != 1 || !strings.Contains(m.Offline, "expired") {
+	if m := w.mount(); m.Revision != 1 || !strings.Contains(m.Offline, "expired") {
 		t.Errorf("after the server was killed, status says %+v", m)
 	}
 	if got := c.do("cat new"); !strings.Contains(got, "No such file") {
@@ -97,7 +85,48 @@ func TestExpiredWhileMounted(t *testing.T) {
 		t.Errorf("a new container sees %+v, %v", f, err)
 	}
 	r.SignWhitelist(t, func(*repo.Whitelist) {})
-	eventually(t, "the new revision shows when somebody vouches for it", func() bool { return mount().Revision == 2 })
+	eventually(t, "the new revision shows when somebody vouches for it", func() bool { return w.mount().Revision == 2 })
+}
+
+// What the site puts on its blacklist while it is mounted holds for new revisions and new containers, and those that run go on.
+func TestBlacklistedWhileMounted(t *testing.T) {
+	needFUSE(t)
+	r, _, repos := serve(t)
+	w := newWorld(t, repos, "")
+	c := w.inside("registry.example.org/library/tool:1.0")
+	text, err := os.ReadFile(w.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "cvmfs_dir: ")
+	cvmfs, _, _ := strings.Cut(rest, "\n")
+	refresh := func(list string) error {
+		if err := os.WriteFile(filepath.Join(cvmfs, "blacklist"), []byte(list), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s, err := enter.Dial(w.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		return s.Refresh(r.FQRN)
+	}
+	if err := refresh("<" + r.FQRN + " 3\n"); err == nil || !strings.Contains(err.Error(), "refuses those below 3") {
+		t.Errorf("refresh: %v", err)
+	}
+	if got := c.do("cat etc/motd"); got != "hello" {
+		t.Errorf("what runs reads %q", got)
+	}
+	if _, err := w.find("registry.example.org/library/tool:1.0"); err == nil || !strings.Contains(err.Error(), "refuses those below 3") {
+		t.Errorf("a new container: %v", err)
+	}
+	if err := refresh("not a fingerprint\n"); err == nil || !strings.Contains(err.Error(), "blacklist: line") {
+		t.Errorf("a list that cannot be read: %v", err)
+	}
+	if err := refresh("<" + r.FQRN + " 1\n"); err != nil {
+		t.Error(err)
+	}
+	w.mustFind("registry.example.org/library/tool:1.0", "etc/motd")
 }
 
 // A server that cannot be reached any more ends a read with EIO, and status has the reason.
