@@ -52,7 +52,12 @@ const (
 var statuses = []string{"", "no credential of the user was found", "the user's credential is not valid", "the user is not a member"}
 
 // ErrDenied is matched by the errors of a helper's "no". They match fs.ErrPermission too.
-var ErrDenied = fmt.Errorf("access denied: %w", fs.ErrPermission)
+var ErrDenied error = denied{}
+
+type denied struct{}
+
+func (denied) Error() string        { return "access denied" }
+func (denied) Is(target error) bool { return target == fs.ErrPermission }
 
 // Requirement is the property voms_authz of a root catalog, taken apart.
 func Requirement(property string) (helper, membership string) {
