@@ -17,12 +17,17 @@ import (
 // Begin takes the publisher's lock and opens the newest revision. It refuses
 // keys that the repository's whitelist does not allow: clients would refuse
 // what they sign.
-func Begin(ctx context.Context, s Storage, keys Keys, o Options) (tx *Tx, err error) {
+func Begin(ctx context.Context, s Storage, keys Keys, o Options) (*Tx, error) {
 	o.fill()
 	lease, err := o.lock(ctx, s)
 	if err != nil {
 		return nil, err
 	}
+	return begin(ctx, s, keys, o, lease)
+}
+
+// begin is Begin under a lock that is held; it is released with the transaction, or here on an error.
+func begin(ctx context.Context, s Storage, keys Keys, o Options, lease Lease) (tx *Tx, err error) {
 	tx = &Tx{o: o, keys: keys, storage: s, lease: lease, now: o.Now()}
 	defer func() {
 		if err != nil {

@@ -93,6 +93,11 @@ func editHead(ctx context.Context, s Storage, keys Keys, o Options, edit func(*T
 	if err != nil {
 		return nil, err
 	}
+	return tx.editHead(ctx, edit)
+}
+
+// editHead ends the transaction with another head of the same tree.
+func (tx *Tx) editHead(ctx context.Context, edit func(*Tx, *head) error) (_ *repo.Manifest, err error) {
 	defer tx.Abort()
 	h := head{manifest: *tx.rev.Manifest()}
 	h.manifest.Timestamp = tx.now.Unix()

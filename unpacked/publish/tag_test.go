@@ -247,6 +247,48 @@ func TestResign(t *testing.T) {
 	r.check()
 }
 
+// TestResignWaits reads the whitelist when nobody else can write it: what was allowed while it waited stays allowed.
+func TestResignWaits(t *testing.T) {
+	r := newTestRepo(t)
+	other, err := NewKeys(testFQRN, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease, err := r.s.Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := r.o
+	o.Wait = time.Minute
+	o.Waiting = func(error) {
+		var allowed []repo.Fingerprint
+		for _, k := range []Keys{r.keys, other} {
+			f, err := k.fingerprint()
+			if err != nil {
+				t.Error(err)
+			}
+			allowed = append(allowed, f)
+		}
+		if err := writeWhitelist(t.Context(), r.s, r.o.FQRN, r.keys, time.Now(), allowed...); err != nil {
+			t.Error(err)
+		}
+		if err := lease.Release(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := Resign(t.Context(), r.s, r.keys, o); err != nil {
+		t.Fatal(err)
+	}
+	other.Master, other.Public = nil, r.keys.Public
+	tx, err := Begin(t.Context(), r.s, other, r.o)
+	if err != nil {
+		t.Fatalf("a key that was allowed meanwhile: %v", err)
+	}
+	if err := tx.Abort(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDiff(t *testing.T) {
 	r := newTestRepo(t)
 	r.publish(func(tx *Tx) error {

@@ -47,11 +47,28 @@ func readWhitelist(ctx context.Context, s Storage) (*repo.Whitelist, error) {
 // Resign signs the whitelist anew with the master key, for 30 days, and the
 // manifest with the repository key. Where ours is among the allowed certificates
 // the others stay allowed; where it is new it replaces them.
-func Resign(ctx context.Context, s Storage, keys Keys, o Options) error {
+func Resign(ctx context.Context, s Storage, keys Keys, o Options) (err error) {
 	o.fill()
 	ours, err := keys.fingerprint()
 	if err != nil {
 		return err
+	}
+	// One lock for all of it: what another one signed before is read under it,
+	// and nobody signs a manifest that the last whitelist would not allow.
+	lease, err := o.lock(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := lease.Release(); err == nil {
+			err = e
+		}
+	}()
+	allow := func(allowed ...repo.Fingerprint) error {
+		if err := lease.Valid(ctx); err != nil {
+			return err
+		}
+		return writeWhitelist(ctx, s, o.FQRN, keys, o.Now(), allowed...)
 	}
 	list, err := readWhitelist(ctx, s)
 	if err != nil {
@@ -67,24 +84,20 @@ func Resign(ctx context.Context, s Storage, keys Keys, o Options) error {
 	if !known {
 		both = append(both, ours) // until the manifest is signed with the new key
 	}
-	if err := underLock(ctx, s, o, func() error { return writeWhitelist(ctx, s, o.FQRN, keys, o.Now(), both...) }); err != nil {
+	if err := allow(both...); err != nil {
 		return err
 	}
-	if _, err := editHead(ctx, s, keys, o, func(*Tx, *head) error { return nil }); err != nil || known {
-		return err
-	}
-	return underLock(ctx, s, o, func() error { return writeWhitelist(ctx, s, o.FQRN, keys, o.Now(), ours) })
-}
-
-// underLock holds the publisher's lock while fn runs.
-func underLock(ctx context.Context, s Storage, o Options, fn func() error) error {
-	lease, err := o.lock(ctx, s)
+	tx, err := begin(ctx, s, keys, o, heldLease{lease})
 	if err != nil {
 		return err
 	}
-	err = fn()
-	if e := lease.Release(); err == nil {
-		err = e
+	if _, err := tx.editHead(ctx, func(*Tx, *head) error { return nil }); err != nil || known {
+		return err
 	}
-	return err
+	return allow(ours)
 }
+
+// heldLease is a lock that outlives the transaction under it.
+type heldLease struct{ Lease }
+
+func (heldLease) Release() error { return nil }
