@@ -126,6 +126,7 @@ func (a *app) configure(g *global) error {
 		a.logged = true
 	}
 	a.runtime = oci.Runtime{Root: g.root, SystemdCgroup: g.systemd}
+	a.takeRepositories()
 	if g.rootless != "auto" {
 		b, err := strconv.ParseBool(g.rootless)
 		if err != nil {

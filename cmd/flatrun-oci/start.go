@@ -27,6 +27,9 @@ func (a *app) create(f *pflag.FlagSet) func([]string) error {
 	q := createFlags(f)
 	return func(args []string) error {
 		q.ID = args[0]
+		if err := a.enterSession(q.Bundle); err != nil {
+			return err
+		}
 		return a.runtime.Create(*q)
 	}
 }
@@ -38,6 +41,9 @@ func (a *app) runContainer(f *pflag.FlagSet) func([]string) error {
 	f.Bool("no-subreaper", false, "accepted and without effect")
 	return func(args []string) error {
 		q.ID = args[0]
+		if err := a.enterSession(q.Bundle); err != nil {
+			return err
+		}
 		status, err := a.runtime.Run(*q)
 		return exited(status, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/flatrun/flatrun/mount/enter"
@@ -20,8 +21,9 @@ import (
 // following is a user's machine with a repository that gets new revisions.
 type following struct {
 	*rig
-	t     *testing.T
-	image string // its path below /cvmfs
+	t      *testing.T
+	image  string // its path below /cvmfs
+	states string // state directory of the OCI runtime
 }
 
 const followFQRN = "follow.example.org"
@@ -29,7 +31,7 @@ const followFQRN = "follow.example.org"
 // versions is the repository at revision n: the number stands in the image and beside it.
 func versions(busybox []byte, n int) []repotest.File {
 	text := fmt.Sprintf("%d\n", n)
-	return append(rootTree("/image", busybox, map[string]string{"version": text, "late/version": text}),
+	return append(rootTree("/image", busybox, map[string]string{"version": text, "late/version": text, "data/": ""}),
 		repotest.File{Path: "/data/version", Content: text}, repotest.File{Path: "/data/late", Content: text})
 }
 
@@ -99,7 +101,7 @@ func TestFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	repo := repotest.Build(t, repotest.Spec{FQRN: followFQRN, Tree: versions(busybox, 1)})
-	f := &following{&rig{bin: buildPrograms(t), home: t.TempDir(), runtime: t.TempDir()}, t, "/cvmfs/" + followFQRN + "/image"}
+	f := &following{&rig{bin: buildPrograms(t), home: t.TempDir(), runtime: t.TempDir()}, t, "/cvmfs/" + followFQRN + "/image", t.TempDir()}
 	if err := os.Chmod(f.runtime, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +116,7 @@ func TestFollow(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		f.command("instance", "stop", "--all").Run()
+		f.command("oci", "--root", f.states, "delete", "--force", "bundle").Run()
 		f.flatrun("umount", "--all", "--force")
 		f.eventually("nothing is left", func() bool {
 			left, err := os.ReadDir(filepath.Join(f.runtime, "flatrun"))
@@ -126,6 +129,7 @@ func TestFollow(t *testing.T) {
 	f.flatrun("instance", "start", "--writable-tmpfs", f.image, "overlaid")
 	f.flatrun("instance", "start", "--writable-tmpfs", "--no-mount", "cvmfs", f.image, "opaque")
 	f.flatrun("instance", "start", "--follow", f.image, "follows")
+	f.startBundle("bundle")
 	f.shows("instance://plain", 1, "/version")
 
 	repo.Publish(t, repotest.Rev{Tree: versions(busybox, 2)})
@@ -149,14 +153,56 @@ func TestFollow(t *testing.T) {
 		f.shows("instance://opaque", 1, "/version", "/late/version")
 		// Not /version: that directory lacks mount points, so the container's has each of its names bound.
 		f.shows("instance://follows", 2, append(beside, "/late/version", more)...)
+		if got := f.flatrun("oci", "--root", f.states, "exec", "bundle", "cat", "/version", "/late/version", "/data/version", "/data/late"); got != "1 1 1 1" {
+			t.Errorf("the bundle reads %q", got)
+		}
 		f.shows(f.image, 2, append(beside, "/version", "/late/version", more)...)
 	}
 	check(beside[0])
-	if got := f.flatrun("status"); !strings.Contains(got, "kept revision 1 by 2 containers") {
+	if got := f.flatrun("status"); !strings.Contains(got, "kept revision 1 by 3 containers") {
 		t.Errorf("status is %s", got)
 	}
 	f.kill()
 	check("/cvmfs/" + followFQRN + "/data/late")
+	if out, err := f.command("oci", "--rootless=true", "--root="+f.states, "run", "later", "-b", f.bundle("cat", "/version")).Output(); err != nil || string(out) != "2\n" {
+		t.Errorf("a bundle that is run later reads %q, %v", out, err)
+	}
+	f.flatrun("oci", "--root", f.states, "delete", "--force", "bundle")
+}
+
+// bundle makes one whose root and a bind lie in the repository, as batch systems do, which do not know whether it is mounted.
+func (f *following) bundle(args ...string) string {
+	f.t.Helper()
+	dir := f.t.TempDir()
+	f.flatrun("oci", "spec", "--rootless", "-b", dir)
+	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(text, &spec); err != nil {
+		f.t.Fatal(err)
+	}
+	spec.Root.Path, spec.Process.Terminal, spec.Process.Args = f.image, false, args
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/data", Type: "bind", Source: "/cvmfs/" + followFQRN + "/data", Options: []string{"rbind", "ro"}})
+	if text, err = json.Marshal(spec); err != nil {
+		f.t.Fatal(err)
+	}
+	write(f.t, filepath.Join(dir, "config.json"), string(text))
+	return dir
+}
+
+// startBundle has the OCI runtime, which it builds first, start a container that waits.
+func (f *following) startBundle(id string) {
+	f.t.Helper()
+	if out, err := exec.Command("go", "build", "-o", f.bin, "../flatrun-oci").CombinedOutput(); err != nil {
+		f.t.Fatalf("build: %v\n%s", err, out)
+	}
+	for _, args := range [][]string{{"create", id, "-b", f.bundle("sleep", "1000")}, {"start", id}} {
+		if err := f.command(append([]string{"oci", "--root", f.states}, args...)...).Run(); err != nil {
+			f.t.Fatalf("flatrun oci %s: %v", args[0], err)
+		}
+	}
 }
 
 // kill ends a session's server by force and waits for the next one, where the kernel lets it go on.

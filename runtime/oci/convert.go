@@ -1,11 +1,8 @@
 package oci
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
@@ -20,7 +17,7 @@ func (r *Runtime) convert(q *CreateRequest, spec *specs.Spec) (*configs.Config, 
 			return nil, err
 		}
 	}
-	if err := findRoot(spec.Root); err != nil {
+	if err := r.place(spec); err != nil {
 		return nil, err
 	}
 	relax(spec)
@@ -58,20 +55,4 @@ func relax(spec *specs.Spec) {
 			})
 		}
 	}
-}
-
-// findRoot reads root.path in the form cvmfs://FQRN/PATH, and says what to do where a repository is not mounted.
-func findRoot(root *specs.Root) error {
-	if path, ok := strings.CutPrefix(root.Path, "cvmfs://"); ok {
-		root.Path = filepath.Join("/cvmfs", path)
-	}
-	repository, ok := strings.CutPrefix(filepath.Clean(root.Path), "/cvmfs/")
-	if !ok {
-		return nil
-	}
-	if _, err := os.Stat(root.Path); err != nil {
-		fqrn, rest, _ := strings.Cut(repository, "/")
-		return fmt.Errorf("root.path: %w; if %s is not mounted on this host, run \"flatrun mount %s DIR\" and use DIR/%s", err, fqrn, fqrn, rest)
-	}
-	return nil
 }

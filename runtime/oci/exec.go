@@ -35,7 +35,8 @@ type ExecRequest struct {
 
 // Exec runs a process in a container and returns its exit status, 0 if it is detached.
 func (r *Runtime) Exec(q ExecRequest) (int, error) {
-	c, err := r.load(q.ID)
+	c, done, err := r.loadToEnter(q.ID)
+	defer done()
 	if err != nil {
 		return 0, err
 	}

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +18,8 @@ type Runtime struct {
 	SystemdCgroup bool   // let systemd make the control groups
 	Rootless      *bool  // ignore missing rights to control groups; nil = unless the caller is the host's root
 	Program       string // what messages call this program
+	// Repositories are where those show that this host has not mounted, by their names.
+	Repositories map[string]string
 }
 
 // DefaultRoot is the state directory of a caller who names none. It is made, and refused unless it is the caller's own:
@@ -64,6 +67,54 @@ func (r *Runtime) load(id string) (*libcontainer.Container, error) {
 		return nil, fmt.Errorf("container %q: %w", id, err)
 	}
 	return c, nil
+}
+
+// loadToEnter finds a container in which a process is to be started; done is to be called when it was. libcontainer starts
+// from the container's root as it was when it was made, which for one in a session's repository exists in the session's
+// mount namespace only. Where it starts from means nothing to the process, so it is told another place.
+func (r *Runtime) loadToEnter(id string) (c *libcontainer.Container, done func(), err error) {
+	done = func() {}
+	if c, err = r.load(id); err != nil {
+		return nil, done, err
+	}
+	if _, err := os.Stat(c.Config().Rootfs); err == nil {
+		return c, done, nil
+	}
+	dir, err := os.MkdirTemp("", "flatrun-oci-")
+	if err != nil {
+		return nil, done, err
+	}
+	done = func() { _ = os.RemoveAll(dir) } // it may hold a copy of this program for as long
+	copied := Runtime{Root: dir}
+	if err = copied.copyState(r, id, "/"); err == nil {
+		c, err = copied.load(id)
+	}
+	return c, done, err
+}
+
+// stateFile is where libcontainer keeps a container's state.
+const stateFile = "state.json"
+
+// copyState copies the state of another runtime's container, with another root in its configuration.
+func (r *Runtime) copyState(from *Runtime, id, root string) error {
+	text, err := os.ReadFile(filepath.Join(from.Root, id, stateFile))
+	if err != nil {
+		return fmt.Errorf("container %q: %w", id, err)
+	}
+	var state, config map[string]json.RawMessage
+	if err := json.Unmarshal(text, &state); err != nil {
+		return fmt.Errorf("container %q: %w", id, err)
+	}
+	if err := json.Unmarshal(state["config"], &config); err != nil {
+		return fmt.Errorf("container %q: %w", id, err)
+	}
+	if config["rootfs"], err = json.Marshal(root); err == nil {
+		state["config"], err = json.Marshal(config)
+	}
+	if err == nil {
+		text, err = json.Marshal(state)
+	}
+	return errors.Join(err, os.Mkdir(filepath.Join(r.Root, id), 0o700), os.WriteFile(filepath.Join(r.Root, id, stateFile), text, 0o600))
 }
 
 // rootlessCgroups decides whether lacking rights to control groups are no error as long as no limits are asked for.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 
@@ -56,25 +57,33 @@ func FuzzReadSpec(f *testing.F) {
 		if _, err := newProcess(spec.Process); err != nil {
 			return
 		}
-		_ = findRoot(spec.Root)
+		_ = (&Runtime{}).place(spec)
 		_, _ = specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: "c", Spec: spec, RootlessEUID: true, RootlessCgroups: true})
 	})
 }
 
-func TestFindRoot(t *testing.T) {
+func TestPlace(t *testing.T) {
 	for path, tt := range map[string]struct{ path, err string }{
 		"rootfs":                       {"rootfs", ""},
 		"/images/cvmfs/x":              {"/images/cvmfs/x", ""},
 		"cvmfs://no.example.org/a/b":   {"/cvmfs/no.example.org/a/b", "flatrun mount no.example.org DIR"},
-		"/cvmfs/no.example.org/a/../b": {"/cvmfs/no.example.org/a/../b", "DIR/b"},
+		"/cvmfs/no.example.org/a/../b": {"/cvmfs/no.example.org/b", "DIR/b"},
 		"cvmfs://no.example.org":       {"/cvmfs/no.example.org", "no.example.org"},
+		"/cvmfs/here.example.org":      {"/tmp", ""},
+		"cvmfs://here.example.org/a":   {"/tmp/a", "no such file"},
 	} {
 		spec := ExampleSpec(true)
 		spec.Root.Path = path
-		err := findRoot(spec.Root)
+		err := (&Runtime{Repositories: map[string]string{"here.example.org": "/tmp"}}).place(spec)
 		if spec.Root.Path != tt.path || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 			t.Errorf("%s: %s, %v; want %s, %q", path, spec.Root.Path, err, tt.path, tt.err)
 		}
+	}
+	spec := ExampleSpec(true)
+	spec.Root.Path = "/cvmfs/a.example.org/x"
+	spec.Mounts = []specs.Mount{{Source: "/cvmfs/b.example.org"}, {Source: "cvmfs://a.example.org/y"}, {Source: "/cvmfs"}, {Source: "/tmp"}, {Source: "proc"}}
+	if got := Unmounted(spec); !slices.Equal(got, []string{"a.example.org", "b.example.org"}) {
+		t.Errorf("unmounted %q", got)
 	}
 	if _, err := ReadBundle("/nonexistent"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a bundle that is not there: %v", err)
