@@ -43,15 +43,43 @@ func makeImages(t *testing.T) map[string]string {
 	images := make(map[string]string)
 	for name, files := range map[string]map[string]string{
 		"bare": {}, "ducc": duccFiles, "sing": singularityFiles, "old": oldFiles,
-		"condor": {"exit_37": "#!/bin/sh\nexit 37\n", "get_user_ns": "#!/bin/sh\nexec readlink /proc/self/ns/user\n"},
 	} {
 		images[name] = filepath.Join(base, name)
 		makeRoot(t, images[name], busybox)
 		addFiles(t, images[name], files)
 	}
+	images["condor"] = filepath.Join(base, "condor")
+	makeCondor(t, images["condor"])
 	images["void"] = filepath.Join(base, "void")
 	addFiles(t, images["void"], map[string]string{"busybox": string(busybox), "etc/passwd": "", "proc/": "", "sys/": "", "dev/": "", "tmp/": "", "var/tmp/": ""})
 	return images
+}
+
+// condorProgram is what HTCondor finds out about a runtime by: the code that it knows, and the user namespace.
+const condorProgram = `#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+int main(int argc, char **argv)
+{
+	struct stat st;
+	if (strstr(argv[0], "get_user_ns") && !stat("/proc/self/ns/user", &st))
+		printf("%lu\n", (unsigned long)st.st_ino);
+	return 37;
+}
+`
+
+// makeCondor makes an image like HTCondor's test sandbox: two static programs and the directories dev and proc.
+func makeCondor(t *testing.T, dir string) {
+	t.Helper()
+	addFiles(t, dir, map[string]string{"dev/": "", "proc/": ""})
+	cmd := exec.Command("cc", "-static", "-x", "c", "-o", filepath.Join(dir, "exit_37"), "-")
+	cmd.Stdin = strings.NewReader(condorProgram)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("compile HTCondor's test program: %v: %s", err, out)
+	}
+	if err := os.Link(filepath.Join(dir, "exit_37"), filepath.Join(dir, "get_user_ns")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // makeRoot makes a root file system with busybox.
