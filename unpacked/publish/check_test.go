@@ -77,7 +77,7 @@ func (r *testRepo) shortenReflog() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(r.dir.Root(), reflogName), b, 0o644)
+	return os.WriteFile(filepath.Join(r.dir.root, reflogName), b, 0o644)
 }
 
 // TestPublishAfterOfficialCollection: a reflog that is not the manifest's is
@@ -97,7 +97,7 @@ func TestPublishAfterOfficialCollection(t *testing.T) {
 
 // flip changes a byte in the middle of a stored file.
 func (r *testRepo) flip(name string) error {
-	p := filepath.Join(r.dir.Root(), name)
+	p := filepath.Join(r.dir.root, name)
 	b, err := os.ReadFile(p)
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ func (r *testRepo) publishCatalogs(write func(root, nested *catalog.Writer) (roo
 		r.t.Fatal(err)
 	}
 	rootStats, nestedStats := write(root, nested)
-	h := head{manifest: *tx.Manifest()}
+	h := head{manifest: *tx.Base().Manifest()}
 	if err := nested.Finish(catalog.Properties{Revision: 9}, nestedStats); err != nil {
 		r.t.Fatal(err)
 	}

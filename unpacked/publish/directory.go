@@ -39,9 +39,6 @@ func OpenDirectory(root string) (*Directory, error) {
 
 func (d *Directory) String() string { return d.root }
 
-// Root is the absolute path of the directory.
-func (d *Directory) Root() string { return d.root }
-
 func (d *Directory) path(name string) (string, error) {
 	if !fs.ValidPath(name) || name == "." {
 		return "", fmt.Errorf("%q is no file name of a repository", name)

@@ -179,7 +179,7 @@ func TestDirectoryFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		st, err := os.Stat(filepath.Join(r.dir.Root(), f.Name))
+		st, err := os.Stat(filepath.Join(r.dir.root, f.Name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +191,7 @@ func TestDirectoryFiles(t *testing.T) {
 		}
 	}
 	for _, d := range []string{"data/00", "data/ff", "data/txn"} {
-		if st, err := os.Stat(filepath.Join(r.dir.Root(), d)); err != nil || !st.IsDir() {
+		if st, err := os.Stat(filepath.Join(r.dir.root, d)); err != nil || !st.IsDir() {
 			t.Errorf("%s: %v", d, err)
 		}
 	}

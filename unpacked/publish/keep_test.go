@@ -55,7 +55,7 @@ func TestForeignEntriesSurvive(t *testing.T) {
 	if err := w.Finish(catalog.Properties{Revision: 3, TTL: 240, Authz: "x509%group"}, catalog.Statistics{Self: w.Counters()}); err != nil {
 		t.Fatal(err)
 	}
-	h := head{manifest: *tx.Manifest()}
+	h := head{manifest: *tx.Base().Manifest()}
 	if h.manifest.Root, err = tx.store.putFile(t.Context(), filepath.Join(dir, "root"), cas.CatalogSuffix); err != nil {
 		t.Fatal(err)
 	}

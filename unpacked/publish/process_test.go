@@ -65,7 +65,7 @@ func TestProcessKilled(t *testing.T) {
 		name := fmt.Sprint(run)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestVictim$")
-		cmd.Env = append(os.Environ(), victimStorage+"="+r.dir.Root(), victimKeys+"="+keys, victimRun+"="+name)
+		cmd.Env = append(os.Environ(), victimStorage+"="+r.dir.root, victimKeys+"="+keys, victimRun+"="+name)
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		if err := cmd.Start(); err != nil {
