@@ -46,6 +46,9 @@ func probeCache(c config.Cache) probe.Result {
 	return r
 }
 
+// maxHeads is how many repositories of a tier are named.
+const maxHeads = 4
+
 // probeLower looks at a tier below the cache. One that cannot be used is left out by sessions, which costs only time, so it
 // is no failure; and nobody notices but here and in flatrun status.
 func probeLower(path, origin string) probe.Result {
@@ -66,8 +69,12 @@ func probeLower(path, origin string) probe.Result {
 	default:
 		r.State, r.Detail, r.Reason = probe.Warning, path, err.Error()
 	}
-	if heads := len(lower.Breadcrumbs()); heads > 0 {
-		r.Detail += fmt.Sprintf(", knows %d repositories", heads)
+	for i, crumb := range lower.Breadcrumbs() {
+		if i == maxHeads {
+			r.Detail += ", …"
+			break
+		}
+		r.Detail += fmt.Sprintf(", %s revision %d", crumb.FQRN, crumb.Revision)
 	}
 	switch {
 	case err == nil:

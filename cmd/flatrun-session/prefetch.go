@@ -33,7 +33,11 @@ func runPrefetch(ctx context.Context, c *call) error {
 	if err != nil {
 		return fmt.Errorf("prefetch %s: %w", c.args[0], err)
 	}
-	fmt.Printf("%s%s, revision %d: %d files in %d objects, %s; %d fetched (%s over the network), %d were there already\ncache %s\n",
-		r.FQRN, r.Path, r.Revision, r.Files, r.Objects, show.Size(r.Bytes), r.Fetched, show.Size(r.Wire), r.Present, r.Dir)
+	what := fmt.Sprintf("%d files in ", r.Files)
+	if c.storage.profile { // which names objects
+		what = ""
+	}
+	fmt.Printf("%s%s, revision %d: %s%d objects, %s; %d fetched (%s over the network), %d were there already\ncache %s\n",
+		r.FQRN, r.Path, r.Revision, what, r.Objects, show.Size(r.Bytes), r.Fetched, show.Size(r.Wire), r.Present, r.Dir)
 	return nil
 }

@@ -216,7 +216,7 @@ func (p *prefetchRun) walk(ctx context.Context, path string, queue chan<- cas.Ob
 		}
 		profile, err := profiles(p.cfg.Settings.Cache.Dir).Load(image)
 		if errors.Is(err, fs.ErrNotExist) {
-			return errors.New("no start of it was recorded on this node; start it once, or fetch it with --all")
+			return errors.New("no start of it is recorded on this node: one is, a minute after it or when the session ends; or fetch it with --all")
 		} else if err != nil {
 			return err
 		}

@@ -58,7 +58,7 @@ func Profile(ctx context.Context, settings *config.Config, image string, log *sl
 	}
 	p, err := profiles(own.Cache.Dir).Load(id)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("image %s: no start of it was recorded on this node; flatrun profile record does", image)
+		return nil, fmt.Errorf("image %s: no start of it is recorded on this node: one is, a minute after it or when the session ends, and by flatrun profile record at once", image)
 	}
 	if err == nil {
 		p.Image = id
