@@ -14,6 +14,7 @@ func TestPaths(t *testing.T) {
 		{LayerOrigin(d), "/.layers/30/" + hexA + "/.metadata/origin.json"},
 		{LayerConfig(d), "/.layers/30/" + hexA + "/.metadata/layers.json"},
 		{FlatRoot(d), "/.flat/30/" + hexA},
+		{StackRoot(d), "/.stacks/30/" + hexA},
 		{r.Path(), "/127.0.0.1:5055/library/tiny:2.0"},
 		{Link(r.Path(), FlatRoot(d)), "../../.flat/30/" + hexA}, // as DUCC wrote it
 		{Link("/a", "/b"), "b"},

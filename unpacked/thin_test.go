@@ -8,6 +8,7 @@ import (
 
 func TestThinRoundTrip(t *testing.T) {
 	thin := NewThin("https://ghcr.io/a/b:1", "unpacked.example.org", []Digest{digestA, digestA})
+	thin.AddStack("unpacked.example.org", digestA)
 	text, err := thin.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -19,6 +20,9 @@ func TestThinRoundTrip(t *testing.T) {
 	fqrn, dir, err := again.Layers[0].Location()
 	if err != nil || fqrn != "unpacked.example.org" || dir != LayerRoot(digestA) {
 		t.Errorf("Location() = %q, %q, %v", fqrn, dir, err)
+	}
+	if _, dir, err := again.Layers[2].Location(); err != nil || dir != StackRoot(digestA) {
+		t.Errorf("over the layers: %q, %v", dir, err)
 	}
 	if d, err := again.Layers[0].ParseDigest(); err != nil || d != digestA {
 		t.Errorf("ParseDigest() = %q, %v", d, err)

@@ -123,7 +123,7 @@ func (a *app) convert(ctx context.Context, fqrn string, refs []string, o convert
 	defer tx.Abort()
 	p := a.progress()
 	watch := a.layerMeters(p)
-	c := &convert.Converter{Tx: tx, FQRN: fqrn, Again: o.again, MaxLayer: o.max(), Progress: watch.update}
+	c := &convert.Converter{Tx: tx, FQRN: fqrn, Again: o.again, ForThin: o.thin != "", MaxLayer: o.max(), Progress: watch.update}
 	defer c.Close()
 	var results []convert.Result
 	for _, ref := range refs {

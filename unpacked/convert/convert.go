@@ -1,20 +1,12 @@
 package convert
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"iter"
 	"path"
 	"sync"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
-
-	"github.com/flatrun/flatrun/mount/catalog"
 	"github.com/flatrun/flatrun/unpacked"
 	"github.com/flatrun/flatrun/unpacked/publish"
 )
@@ -29,13 +21,14 @@ type Converter struct {
 	Tx       *publish.Tx
 	FQRN     string         // in thin images' URLs
 	Again    bool           // make anew what the repository has
+	ForThin  bool           // for thin images: also make what lacks to stack the layers of images that the repository has
 	MaxLayer int64          // bytes that a layer may come to, see layer.Read; 0: layer.DefaultMax
 	Progress func(Progress) // called from several goroutines; nil: nobody looks
 
 	mu     sync.Mutex
 	layers map[unpacked.Digest]*madeLayer
 	flats  map[unpacked.Digest]bool
-	stacks map[unpacked.Digest]bool
+	stacks map[unpacked.Digest]bool // whether something lies over an image's layers
 	podman *podmanStore
 }
 
@@ -104,14 +97,24 @@ func (c *Converter) image(ctx context.Context, img Image, first, several bool) (
 	}
 	r := Result{digests: digests, Image: img.Name.String(), Platform: img.Platform, ID: id, Path: unpacked.FlatRoot(id), Layers: len(layers)}
 	names := c.names(img, digest, first, several)
-	if !c.Again && c.present(names, r.Path) {
-		r.Unchanged = true
-		return r, nil
+	whole := c.Again || !c.has(r.Path)
+	known := !whole && c.present(names, r.Path)
+	stackable, err := c.stacked(id)
+	if err != nil {
+		return r, err
 	}
-	if c.Again || !c.has(r.Path) {
-		if r.NewLayers, err = c.flat(ctx, img, id, layers); err != nil {
+	if whole || c.ForThin && !stackable {
+		if r.NewLayers, err = c.trees(ctx, img, id, layers, whole); err != nil {
 			return r, err
 		}
+		if stackable, err = c.stacked(id); err != nil {
+			return r, err
+		}
+		known = known && r.NewLayers == 0 && !stackable
+	}
+	if known {
+		r.Unchanged = true
+		return r, nil
 	}
 	for _, name := range names {
 		if err := c.Tx.Symlink(name, unpacked.Link(name, r.Path)); err != nil {
@@ -202,107 +205,4 @@ func (c *Converter) has(p string) bool {
 	}
 	_, err := c.Tx.Lookup(p)
 	return err == nil
-}
-
-// flat makes the layers that are missing and the merged tree of all of them.
-func (c *Converter) flat(ctx context.Context, img Image, id unpacked.Digest, layers []v1.Layer) (fresh int, err error) {
-	config, err := img.ConfigFile()
-	if err != nil {
-		return 0, err
-	}
-	if len(config.RootFS.DiffIDs) != len(layers) {
-		return 0, fmt.Errorf("the configuration lists %d layers, the manifest %d: the image is broken", len(config.RootFS.DiffIDs), len(layers))
-	}
-	made := make([]*madeLayer, len(layers))
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(layersAtOnce)
-	for i, l := range layers {
-		group.Go(func() (err error) {
-			made[i], err = c.layer(gctx, img, l, config.RootFS.DiffIDs[i], id)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return 0, err
-	}
-	skeleton, err := c.skeleton(ctx, config)
-	if err != nil {
-		return 0, err
-	}
-	var stack []iter.Seq2[publish.Item, error]
-	for _, l := range made {
-		stack = append(stack, l.items)
-		if l.fresh {
-			fresh++
-		}
-	}
-	if err := c.catalogs(unpacked.Flats); err != nil {
-		return fresh, err
-	}
-	root := unpacked.FlatRoot(id)
-	// Singularity's files stand apart from the layers, which cannot remove them.
-	merged := newFollower(stack)
-	err = merged.all(func(image iter.Seq2[publish.Item, error]) error {
-		return c.Tx.Replace(root, rebase(Merge(skeleton, image), "", root))
-	})
-	if err != nil {
-		return fresh, err
-	}
-	if err := c.stack(id, merged, stack); err != nil {
-		return fresh, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.flats == nil {
-		c.flats = map[unpacked.Digest]bool{}
-	}
-	c.flats[id] = true
-	return fresh, nil
-}
-
-// skeleton is what lies below a flat image: the catalog's marker and Singularity's files, which give way to whatever the
-// image has.
-func (c *Converter) skeleton(ctx context.Context, config *v1.ConfigFile) (iter.Seq2[publish.Item, error], error) {
-	files := append(skeleton(config), skeletonFile{"/" + unpacked.CatalogMarker, modeFile, ""})
-	mtime := config.Created.Unix()
-	if config.Created.IsZero() {
-		mtime = 0
-	}
-	items := make([]publish.Item, len(files))
-	for i, f := range files {
-		items[i] = publish.Item{Path: f.path, Entry: catalog.Entry{Mode: f.mode, Mtime: mtime, MtimeNsec: -1}}
-		switch f.mode & unix.S_IFMT {
-		case unix.S_IFLNK:
-			items[i].Entry.Symlink = f.text
-		case unix.S_IFREG:
-			content, err := c.Tx.Ingest(ctx, bytes.NewReader([]byte(f.text)))
-			if err != nil {
-				return nil, err
-			}
-			content.Apply(&items[i])
-		}
-	}
-	return sorted(items), nil
-}
-
-// catalogs places catalog markers in directories, where DUCC has them.
-func (c *Converter) catalogs(dirs ...string) error { return placeCatalogs(c.Tx, dirs...) }
-
-func placeCatalogs(tx *publish.Tx, dirs ...string) error {
-	for _, dir := range dirs {
-		marker := dir + "/" + unpacked.CatalogMarker
-		if _, err := tx.Lookup(marker); err == nil {
-			continue
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if err := putMarker(tx, dir); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func putMarker(tx *publish.Tx, dir string) error {
-	return tx.PutFile(dir+"/"+unpacked.CatalogMarker, 0o644, bytes.NewReader(nil))
 }

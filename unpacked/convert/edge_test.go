@@ -247,44 +247,6 @@ func TestLinksKeepImages(t *testing.T) {
 	}
 }
 
-// TestStackCollected has two images that need something over their layers; it goes with its image.
-func TestStackCollected(t *testing.T) {
-	h := newHub(t)
-	base := tarLayer(t, "d/", "d/f=1")
-	for _, tag := range []string{"1", "2"} {
-		h.push("x:"+tag, image(t, tag, base, tarLayer(t, "d/g="+tag)))
-	}
-	h.sync("  - 'http://"+h.host+"/x:*'\n", 0)
-	v := h.head()
-	stacks := map[string]string{}
-	for _, tag := range []string{"1", "2"} {
-		id, _ := unpacked.ImageOf(flat(t, v, "/"+h.host+"/x:"+tag) + "/.")
-		stacks[tag] = unpacked.StackRoot(id)
-		n, err := v.Lookup(t.Context(), stacks[tag]+"/d")
-		if err != nil || n.Entry.Mode&0o7777 != 0o2755 || n.Entry.UID != 1000 || n.Entry.HasXattrs {
-			t.Errorf("x:%s: /d over the layers is %+v, %v", tag, n.Entry, err)
-		}
-		if got := text(t, v, unpacked.Metadata+"/"+h.host+"/x:"+tag+"/thin.json"); !strings.Contains(got, "cvmfs://"+fqrn+stacks[tag]+`"`) {
-			t.Errorf("x:%s: thin.json is %s", tag, got)
-		}
-	}
-	h.sync("  - 'http://"+h.host+"/x:2'\n", time.Hour)
-	if _, err := h.head().Lookup(t.Context(), stacks["1"]); err != nil {
-		t.Errorf("within the grace period: %v", err)
-	}
-	h.clock = h.clock.Add(2 * time.Hour)
-	h.sync("  - 'http://"+h.host+"/x:2'\n", time.Hour) // the image goes, and what it is made of has nobody from now on
-	h.clock = h.clock.Add(2 * time.Hour)
-	h.sync("  - 'http://"+h.host+"/x:2'\n", time.Hour)
-	v = h.head()
-	if _, err := v.Lookup(t.Context(), stacks["1"]); err == nil {
-		t.Error("what lay over x:1 is there")
-	}
-	if _, err := v.Lookup(t.Context(), stacks["2"]+"/d"); err != nil {
-		t.Errorf("what lies over x:2: %v", err)
-	}
-}
-
 func TestReadThin(t *testing.T) {
 	h := newHub(t)
 	ref, err := unpacked.ParseReference("registry.example.org/x:1", "")

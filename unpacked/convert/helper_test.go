@@ -43,6 +43,7 @@ type hub struct {
 	host    string
 	source  Source
 	clock   time.Time
+	forThin bool
 	view    *publish.Tx // that head has open
 }
 
@@ -84,7 +85,7 @@ func (h *hub) convert(ref, as string) []Result {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	c := Converter{Tx: tx, FQRN: fqrn}
+	c := Converter{Tx: tx, FQRN: fqrn, ForThin: h.forThin}
 	results, err := c.Convert(h.t.Context(), images)
 	if err != nil {
 		h.t.Fatal(err)

@@ -25,31 +25,32 @@ func (c *Converter) stack(image unpacked.Digest, f *follower, layers []iter.Seq2
 	if err != nil {
 		return err
 	}
+	c.noteStack(image, items != nil)
 	if items == nil {
 		return c.Tx.Remove(root)
 	}
 	if err := c.catalogs(unpacked.Stacks, path.Dir(root)); err != nil {
 		return err
 	}
-	if err := c.Tx.Replace(root, rebase(items, "", root)); err != nil {
-		return err
-	}
+	return c.Tx.Replace(root, rebase(items, "", root))
+}
+
+func (c *Converter) noteStack(image unpacked.Digest, made bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stacks == nil {
 		c.stacks = map[unpacked.Digest]bool{}
 	}
-	c.stacks[image] = true
-	return nil
+	c.stacks[image] = made
 }
 
 // stacked tells whether something has to lie over an image's layers.
 func (c *Converter) stacked(image unpacked.Digest) (bool, error) {
 	c.mu.Lock()
-	made := c.stacks[image]
+	made, decided := c.stacks[image]
 	c.mu.Unlock()
-	if made {
-		return true, nil
+	if decided {
+		return made, nil
 	}
 	_, err := c.Tx.Lookup(unpacked.StackRoot(image))
 	if errors.Is(err, fs.ErrNotExist) {

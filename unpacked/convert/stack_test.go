@@ -66,14 +66,7 @@ func imageShows(t *testing.T, f *follower) string {
 // follow merges layers, and forgets the result.
 func follow(layers []iter.Seq2[publish.Item, error]) (*follower, error) {
 	f := newFollower(layers)
-	return f, f.all(func(items iter.Seq2[publish.Item, error]) error {
-		for _, err := range items {
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return f, f.all(drain)
 }
 
 func TestDifference(t *testing.T) {
@@ -147,7 +140,7 @@ func oddLayer(r *rand.Rand, mtime int64, lower overlay) []publish.Item {
 // the image. TestStackMounted asks a kernel.
 func TestStackIsImage(t *testing.T) {
 	refused, different := 0, 0
-	for seed := range uint64(1000) {
+	for seed := range uint64(400) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		model := overlay{}
 		var layers []iter.Seq2[publish.Item, error]
@@ -180,7 +173,7 @@ func TestStackIsImage(t *testing.T) {
 		}
 	}
 	t.Logf("%d sequences refused, %d with a difference", refused, different)
-	if refused > 200 || different < 500 {
+	if refused > 100 || different < 200 {
 		t.Error("the generator makes too little to test")
 	}
 }

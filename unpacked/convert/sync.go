@@ -94,7 +94,7 @@ func (s *Sync) Run(ctx context.Context) (Report, error) {
 
 // publish makes a revision of some images, and with the last of them of what is to be removed: all are those that stay.
 func (s *Sync) publish(ctx context.Context, tx *publish.Tx, batch, all []wanted, r *Report) error {
-	c := &Converter{Tx: tx, FQRN: s.FQRN, MaxLayer: s.MaxLayer, Progress: s.Progress}
+	c := &Converter{Tx: tx, FQRN: s.FQRN, ForThin: s.Thin, MaxLayer: s.MaxLayer, Progress: s.Progress}
 	defer c.Close()
 	s.convert(ctx, c, batch, r)
 	if err := ctx.Err(); err != nil {
