@@ -9,12 +9,14 @@ LINK ?= static
 # Fast zlib. Debian's libisal-dev has the shared library only, and a static program linked with that jumps to nowhere.
 STATIC_ISAL = $(shell test -e "$$(pkg-config --variable=libdir libisal 2>/dev/null)/libisal.a" && echo ,isal)
 SHARED_ISAL = $(shell pkg-config --exists libisal 2>/dev/null && echo ,isal)
-# Fast zlib of whole objects, for the client.
-STATIC_LIBDEFLATE = $(shell test -e "$$($${CC:-cc} -print-file-name=libdeflate.a 2>/dev/null)" && echo ,libdeflate)
-SHARED_LIBDEFLATE = $(shell pkg-config --exists libdeflate 2>/dev/null && echo ,libdeflate)
+# Of the client: fast zlib of whole objects; of flathub: the smallest start-up packs.
+archive = $(shell test -e "$$($${CC:-cc} -print-file-name=$(1).a 2>/dev/null)" && echo ,$(2))
+package = $(shell pkg-config --exists $(1) 2>/dev/null && echo ,$(2))
 TAGS = -tags osusergo,netgo$(strip $(SECCOMP))
-STATIC = $(TAGS)$(strip $(STATIC_ISAL))$(strip $(STATIC_LIBDEFLATE)) -ldflags '$(STRIP) -linkmode external -extldflags -static'
-SHARED = $(TAGS)$(strip $(SHARED_ISAL))$(strip $(SHARED_LIBDEFLATE)) -ldflags '$(STRIP)'
+STATIC_TAGS = $(TAGS)$(strip $(STATIC_ISAL))$(call archive,libdeflate,libdeflate)$(call archive,libzstd,libzstd)
+SHARED_TAGS = $(TAGS)$(strip $(SHARED_ISAL))$(call package,libdeflate,libdeflate)$(call package,libzstd,libzstd)
+STATIC = $(STATIC_TAGS) -ldflags '$(STRIP) -linkmode external -extldflags -static'
+SHARED = $(SHARED_TAGS) -ldflags '$(STRIP)'
 
 .PHONY: build demo test check bench fuzz man install clean
 

@@ -16,6 +16,7 @@ import (
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/catalog"
 	"github.com/flatrun/flatrun/mount/pack"
+	"github.com/flatrun/flatrun/mount/pack/squeeze"
 	"github.com/flatrun/flatrun/mount/prefetch"
 	"github.com/flatrun/flatrun/mount/repo"
 	"github.com/flatrun/flatrun/unpacked/publish"
@@ -145,7 +146,7 @@ func putPack(ctx context.Context, tx *publish.Tx, s publish.Storage, root repo.N
 		return append([]byte{}, b...), err
 	}
 	n := 0
-	packed, err := pack.Build(append(catalogs, profile.Objects...), open, func(part []byte) error {
+	packed, err := pack.Build(append(catalogs, profile.Objects...), squeeze.Append, open, func(part []byte) error {
 		if n >= pack.MaxParts {
 			return errors.New("the profile names too much for one pack; record a shorter start")
 		}

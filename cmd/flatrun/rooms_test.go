@@ -31,6 +31,7 @@ var rooms = map[string][]string{
 	"mount/session/keep":      {},
 	"mount/prefetch":          {"mount/repo", "mount/catalog", "mount/cas"},
 	"mount/pack":              {"mount/prefetch", "mount/repo", "mount/catalog", "mount/cas", "unpacked"},
+	"mount/pack/squeeze":      {},
 	"mount/repotest":          {"mount/repo", "mount/catalog", "mount/cas", "mount/fetch"},
 	"mount/snapshotter":       {"mount/enter", "mount/session", "mount/config", "unpacked"},
 	"unpacked":                {},
@@ -71,6 +72,7 @@ var homes = []struct {
 	{"net/http", []string{"mount/fetch", "mount/config", "mount/session", "mount/repotest", "mount/snapshotter", "unpacked/layer", "unpacked/convert", "unpacked/publish", "unpacked/hub", "cmd/flatrun-session", "cmd/flathub", "cmd/flatrun-snapshotter"}},
 	{"github.com/google/go-containerregistry", []string{"unpacked/convert", "unpacked/publish", "unpacked/layer", "unpacked/hub", "cmd/flathub"}},
 	{"github.com/minio/minio-go", []string{"unpacked/publish", "unpacked/layer", "unpacked/convert", "unpacked/hub", "cmd/flathub"}},
+	{module + "/mount/pack/squeeze", []string{"mount/pack/squeeze", "cmd/flathub"}}, // libzstd
 	{"google.golang.org/grpc", []string{"mount/snapshotter", "cmd/flatrun-snapshotter"}},
 	{"mvdan.cc/sh", []string{"runtime", "runtime/", "cmd/flatrun"}},
 	{"github.com/opencontainers/runc", []string{"runtime", "runtime/", "cmd/flatrun", "cmd/flatrun-oci"}},

@@ -7,7 +7,7 @@ const partSize = 48 << 20
 
 // Build makes a pack of objects, in their order, and hands each part to emit as soon as it is full. open answers an object's
 // content, nil to leave it out. It returns the objects that were packed, with their sizes: the profile to store beside them.
-func Build(objects []cas.Object, open func(cas.Object) ([]byte, error), emit func(part []byte) error) (packed []cas.Object, err error) {
+func Build(objects []cas.Object, compress Compress, open func(cas.Object) ([]byte, error), emit func(part []byte) error) (packed []cas.Object, err error) {
 	var batch []cas.Object
 	var contents [][]byte
 	size := 0
@@ -15,7 +15,7 @@ func Build(objects []cas.Object, open func(cas.Object) ([]byte, error), emit fun
 		if len(batch) == 0 {
 			return nil
 		}
-		part, err := Part(batch, contents)
+		part, err := Part(batch, contents, compress)
 		if err != nil {
 			return err
 		}

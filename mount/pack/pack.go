@@ -47,9 +47,6 @@ const (
 	ChunkMax = 1 << 20
 )
 
-// window is how far apart similar contents may be, in bytes, and what a reader has to remember.
-const window = 16 << 20
-
 // ProfileName and PartName are the files in a pack's directory.
 const ProfileName = "profile"
 
@@ -72,8 +69,11 @@ func appendEntry(b []byte, o cas.Object, content []byte) []byte {
 	return append(b, sum[:]...)
 }
 
+// Compress appends plain to dst as one zstd frame. Its window is what a reader has to remember; see package squeeze.
+type Compress func(dst, plain []byte) ([]byte, error)
+
 // Part makes one part of objects and their contents.
-func Part(objects []cas.Object, contents [][]byte) ([]byte, error) {
+func Part(objects []cas.Object, contents [][]byte, compress Compress) ([]byte, error) {
 	if len(objects) > maxObjects {
 		return nil, fmt.Errorf("pack: %d objects in a part are more than %d", len(objects), maxObjects)
 	}
@@ -92,11 +92,7 @@ func Part(objects []cas.Object, contents [][]byte) ([]byte, error) {
 	if len(plain) > MaxPart {
 		return nil, fmt.Errorf("pack: a part of %d bytes is larger than %d", len(plain), MaxPart)
 	}
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		return nil, err
-	}
-	return w.EncodeAll(plain, []byte(magic)), w.Close()
+	return compress([]byte(magic), plain)
 }
 
 // Read takes a part apart while it comes, and hands each object with its content to take, which must not keep the content.

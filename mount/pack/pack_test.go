@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/flatrun/flatrun/mount/cas"
+	"github.com/flatrun/flatrun/mount/pack/squeeze"
 )
 
 func some(n int) (objects []cas.Object, contents [][]byte) {
@@ -39,7 +40,7 @@ func read(part []byte) (objects []cas.Object, contents [][]byte, err error) {
 func TestPart(t *testing.T) {
 	for _, n := range []int{0, 1, 7} {
 		objects, contents := some(n)
-		part, err := Part(objects, contents)
+		part, err := Part(objects, contents, squeeze.Append)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +55,7 @@ func TestPart(t *testing.T) {
 		}
 	}
 	objects, contents := some(3)
-	part, err := Part(objects, contents)
+	part, err := Part(objects, contents, squeeze.Append)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +100,7 @@ func TestWrong(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := Part(make([]cas.Object, maxObjects+1), nil); err == nil {
+	if _, err := Part(make([]cas.Object, maxObjects+1), nil, squeeze.Append); err == nil {
 		t.Error("too many objects make a part")
 	}
 }
@@ -141,7 +142,8 @@ func FuzzIndex(f *testing.F) {
 }
 
 func FuzzRead(f *testing.F) {
-	part, err := Part(some(4))
+	objects, contents := some(4)
+	part, err := Part(objects, contents, squeeze.Append)
 	if err != nil {
 		f.Fatal(err)
 	}

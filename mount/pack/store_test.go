@@ -14,6 +14,7 @@ import (
 
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/pack"
+	"github.com/flatrun/flatrun/mount/pack/squeeze"
 	"github.com/flatrun/flatrun/mount/prefetch"
 	"github.com/flatrun/flatrun/mount/repo"
 	"github.com/flatrun/flatrun/mount/repotest"
@@ -63,7 +64,7 @@ func open(s *pack.Store, o cas.Object) (string, error) {
 func TestStore(t *testing.T) {
 	content := strings.Repeat("content ", 100)
 	o := cas.Object{Hash: cas.Sum(cas.SHA1, []byte("stored form")), Size: int64(len(content))}
-	part, err := pack.Part([]cas.Object{o, {Hash: cas.Sum(cas.SHA1, nil)}}, [][]byte{[]byte(content), nil})
+	part, err := pack.Part([]cas.Object{o, {Hash: cas.Sum(cas.SHA1, nil)}}, [][]byte{[]byte(content), nil}, squeeze.Append)
 	if err != nil {
 		t.Fatal(err)
 	}

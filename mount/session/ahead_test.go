@@ -10,6 +10,7 @@ import (
 
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/pack"
+	"github.com/flatrun/flatrun/mount/pack/squeeze"
 	"github.com/flatrun/flatrun/mount/prefetch"
 	"github.com/flatrun/flatrun/mount/repo"
 	"github.com/flatrun/flatrun/mount/repotest"
@@ -72,7 +73,7 @@ func withPack(t *testing.T, spoil func([]byte) []byte) (r *repotest.Repo, object
 	t.Helper()
 	tree, image, files := startTree()
 	objects, read := objectsOf(t, repotest.Build(t, repotest.Spec{FQRN: "test.example.org", Tree: tree}), image, files)
-	packed, err := pack.Build(objects, read, func(part []byte) error {
+	packed, err := pack.Build(objects, squeeze.Append, read, func(part []byte) error {
 		tree = append(tree, repotest.File{Path: pack.Dir(image) + "/" + pack.PartName(0), Content: string(spoil(part))})
 		return nil
 	})
