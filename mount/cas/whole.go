@@ -16,7 +16,7 @@ import (
 const (
 	wholeMax   = 16 << 20  // bytes of an object; chunks of files have 16 MiB at most, unless somebody wanted otherwise
 	smallWhole = 256 << 10 // up to here there are as many as there are transfers
-	wholeRoom  = 64 << 20  // bytes that all larger ones may have together while they come, decompressed
+	wholeRoom  = 80 << 20  // bytes that all larger ones may have together while they come, decompressed
 )
 
 var (
