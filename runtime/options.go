@@ -46,8 +46,9 @@ const (
 
 // Annotations.
 const (
-	annotationHome  = "org.flatrun.home"  // the home directory inside, to which Start falls back
-	annotationImage = "org.flatrun.image" // the image's name for messages
+	annotationHome  = "org.flatrun.home"      // the home directory inside, to which Start falls back
+	annotationImage = "org.flatrun.image"     // the image's name for messages
+	annotationFS    = "org.flatrun.memory-fs" // the type of the file system of what is made in memory
 )
 
 // vfsMount translates a mount of a specification.
@@ -158,7 +159,10 @@ func octal(s string, mode *uint32) error {
 
 // rootOf translates the root of a specification, and what is laid over it.
 func rootOf(spec *specs.Spec) (vfs.Root, []specs.Mount, error) {
-	r := vfs.Root{Image: spec.Root.Path, Name: spec.Annotations[annotationImage], Writable: !spec.Root.Readonly}
+	r := vfs.Root{Image: spec.Root.Path, Name: spec.Annotations[annotationImage], Writable: !spec.Root.Readonly, MemoryFS: spec.Annotations[annotationFS]}
+	if spec.Linux != nil {
+		r.Private = spec.Linux.RootfsPropagation == "private"
+	}
 	mounts := spec.Mounts
 	if len(mounts) > 0 && mounts[0].Type == typeOverlay {
 		for _, o := range mounts[0].Options {

@@ -31,6 +31,8 @@ type Request struct {
 	WritableTmpfs bool  // write into memory, which is lost at the end
 	TmpfsSize     int64 // bytes for WritableTmpfs; 0 = the kernel's default, half of the memory
 	Overlays      []Overlay
+	MemoryFS      string // type of the file system for directories in memory but WritableTmpfs; "" = tmpfs
+	Private       bool   // what the host mounts later does not show inside
 
 	Namespaces Namespaces
 	NoInit     bool   // with Namespaces.PID: the command is process 1 itself

@@ -33,6 +33,12 @@ func Spec(req Request, host Host) (*specs.Spec, error) {
 	if req.Image.Name != "" {
 		s.Annotations[annotationImage] = req.Image.Name
 	}
+	if req.MemoryFS != "" {
+		s.Annotations[annotationFS] = req.MemoryFS
+	}
+	if req.Private {
+		s.Linux.RootfsPropagation = "private"
+	}
 	switch {
 	case req.Seccomp.Off:
 	case req.Seccomp.Profile != nil:

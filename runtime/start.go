@@ -122,7 +122,7 @@ func build(spec *specs.Spec, fuse *drivers, x Extras) error {
 		err = tree.Enter()
 	}
 	if errors.Is(err, unix.ENOSYS) {
-		return fmt.Errorf("%w: Linux 5.12 or newer is needed (see flatrun doctor)", err)
+		return fmt.Errorf("%w: Linux 5.12 or newer is needed (see flatrun doctor), and the seccomp profile of a container around this process must know its mount calls", err)
 	}
 	return err
 }

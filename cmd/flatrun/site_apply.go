@@ -68,6 +68,10 @@ func (c *container) placeSite(r *runtime.Request) error {
 	}
 	r.MinimalDev = s.MountDev == site.DevMinimal
 	r.TmpfsSize = int64(s.WritableTmpfsSize)
+	r.Private = !s.MountSlave
+	if s.MemoryFSType != site.Tmpfs {
+		r.MemoryFS = string(s.MemoryFSType)
+	}
 	if s.MountHostfs && !slices.Contains(r.NoMount, "hostfs") {
 		r.Sites = append(r.Sites, hostMounts()...)
 	}

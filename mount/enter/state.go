@@ -54,7 +54,7 @@ func current() State {
 func constructorError(step string, errno syscall.Errno) error {
 	switch {
 	case (strings.Contains(step, "user namespace") || strings.HasPrefix(step, "map the")) && (errno == syscall.EPERM || errno == syscall.ENOSPC || errno == syscall.EINVAL || errno == syscall.EUSERS):
-		return fmt.Errorf("%s: %w: this host does not let ordinary users have user namespaces, or has used them up (flatrun doctor tells more)", step, errno)
+		return fmt.Errorf("%s: %w: this host, or a container around this process, does not let ordinary users have user namespaces, or has used them up (flatrun doctor tells more)", step, errno)
 	}
 	return fmt.Errorf("%s: %w", step, errno)
 }

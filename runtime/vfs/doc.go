@@ -62,5 +62,7 @@ type Root struct {
 	Upper    string   // writable directory laid over all of that; holds upper and work, which are made
 	Memory   bool     // the same in memory
 	Size     int64    // of directories in memory and of Memory, bytes; 0 = the kernel's default
+	MemoryFS string   // type of the file system for what is made in memory, but not for Memory; "" = tmpfs
+	Private  bool     // what the host mounts later does not show
 	Log      *slog.Logger
 }

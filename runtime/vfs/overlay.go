@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strconv"
 	"strings"
 
@@ -13,8 +14,9 @@ import (
 
 // layOver mounts an overlay of the image, its layers, t.root.Lower and a writable directory, as the new root.
 //
-// Mount points that are missing are not made in a directory of the user's, where they would stay, but in a layer of their
-// own between it and the rest (layPoints). What is missing is looked up in an overlay of the same that nobody writes to.
+// Mount points that are missing are not made in the writable directory: in the user's they would stay, and the directories
+// of an image of somebody else's cannot be written. They are made in a layer of their own between it and the rest
+// (layPoints). What is missing is looked up in an overlay of the same that nobody writes to.
 func (t *Tree) layOver() error {
 	layers := []string{"image"}
 	for _, dir := range t.root.Layers {
@@ -38,16 +40,34 @@ func (t *Tree) layOver() error {
 	if err != nil {
 		return err
 	}
-	if t.root.Upper == "" {
-		return t.mountOverlay(layers, upper)
+	if upper == "" {
+		return t.mountOverlay(layers, "")
 	}
-	view, err := t.overlay(append([]string{upper + "/upper"}, layers...), "")
-	if err != nil {
-		return err
+	t.layers, t.upperdir = layers, upper
+	t.warnOfOwner()
+	if t.root.Upper != "" {
+		layers = append([]string{upper + "/upper"}, layers...)
 	}
-	t.layers, t.upperdir, t.base, t.fd = layers, upper, view, view
-	return nil
+	if len(layers) == 1 { // what the image lacks is missing
+		return nil
+	}
+	view, err := t.overlay(layers, "")
+	t.base, t.fd = view, view
+	return err
 }
+
+// warnOfOwner tells what the kernel will say EOVERFLOW of: a file is copied before it is changed, with its owner, whom the
+// copy cannot have if the user namespace does not know him. Nobody is left to explain that when it happens.
+func (t *Tree) warnOfOwner() {
+	var st unix.Stat_t
+	if unix.Fstat(t.base, &st) != nil || st.Uid != nobody || os.Geteuid() == nobody {
+		return
+	}
+	t.log.Info(fmt.Sprintf("The image %s belongs to another user: its files and directories cannot be changed (EOVERFLOW); to change them, run a copy of the image", t.root.Name))
+}
+
+// nobody is what the kernel calls owners that a user namespace does not know, by default (overflowuid).
+const nobody = 65534
 
 // mountOverlay makes an overlay the new root.
 func (t *Tree) mountOverlay(layers []string, upper string) error {

@@ -39,8 +39,12 @@ func Build(root Root, mounts []Mount) (*Tree, error) {
 		t.log = slog.New(slog.DiscardHandler)
 	}
 	defer unix.Umask(unix.Umask(0))
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
-		return nil, fmt.Errorf("separate mounts from the host's: %w", err)
+	propagation := uintptr(unix.MS_SLAVE)
+	if root.Private {
+		propagation = unix.MS_PRIVATE
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|propagation, ""); err != nil {
+		return nil, fmt.Errorf("separate mounts from the host's: %w%s", err, confined(err))
 	}
 	sources, err := t.open(mounts)
 	if err != nil {
@@ -50,6 +54,14 @@ func Build(root Root, mounts []Mount) (*Tree, error) {
 		return nil, err
 	}
 	return t, t.mountAll(sources)
+}
+
+// confined says what may be in the way of one who has all capabilities in his user namespace.
+func confined(err error) string {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return ": the container or sandbox around this process forbids mount(2): its seccomp or AppArmor profile has to allow it"
+	}
+	return ""
 }
 
 // layRoot makes the stage and puts the image, and what is laid over it, there.
@@ -72,7 +84,7 @@ func (t *Tree) layRoot() (err error) {
 	if t.root.Size > 0 {
 		data = append(data, "size="+strconv.FormatInt(t.root.Size, 10))
 	}
-	if t.stage, err = newFS("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, data); err != nil {
+	if t.stage, err = newFS(cmp.Or(t.root.MemoryFS, "tmpfs"), unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, data); err != nil {
 		return err
 	}
 	// It must be mounted somewhere, as only what is mounted can be cloned. Nothing below the host's /usr is needed any

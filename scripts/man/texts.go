@@ -73,6 +73,8 @@ var texts = map[string]string{
 	"runtime.allow_uts_ns":          "Users may have UTS namespaces.",
 	"runtime.allow_net_ns":          "Users may have network namespaces.",
 	"runtime.mount_hostfs":          "Containers see all file systems that the host has mounted, at their own places.",
+	"runtime.mount_slave":           "What the host mounts later, such as a repository by autofs, appears in containers.",
+	"runtime.memory_fs_type":        "The file system of directories that a container gets in memory: tmpfs, or ramfs, which is neither bounded nor swapped out. --writable-tmpfs has tmpfs in any case.",
 	"runtime.systemd_cgroups":       "Where no control group is delegated to a user, his systemd is asked for one.",
 	"runtime.userns_message":        "Told to users where the kernel refuses them a user namespace: whom to ask, what to do instead.",
 	"runtime.enable_fusemount":      "Users may use --fusemount.",

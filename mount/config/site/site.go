@@ -29,6 +29,10 @@ type Runtime struct {
 	MountCVMFS  bool `json:"mount_cvmfs"`
 	// MountHostfs shows all file systems that the host has mounted at their own places, where nothing else is.
 	MountHostfs bool `json:"mount_hostfs"`
+	// MountSlave lets what the host mounts later, such as a repository by autofs, appear inside.
+	MountSlave bool `json:"mount_slave"`
+	// MemoryFSType is the file system of the directories that a container gets in memory.
+	MemoryFSType MemoryFS `json:"memory_fs_type"`
 
 	// ConfigPasswd, ConfigGroup and ConfigResolvConf add the caller and his
 	// groups to, and replace, the image's /etc files of these names.
@@ -82,7 +86,7 @@ func Default() Runtime {
 		},
 		UserBindControl: true,
 		MountProc:       true, MountSys: true, MountDev: DevYes, MountDevpts: true,
-		MountHome: true, MountTmp: true, MountCVMFS: true,
+		MountHome: true, MountTmp: true, MountCVMFS: true, MountSlave: true, MemoryFSType: Tmpfs,
 		ConfigPasswd: true, ConfigGroup: true, ConfigResolvConf: true,
 		AllowPIDNS: true, AllowIPCNS: true, AllowUTSNS: true, AllowNetNS: true,
 		EnableOverlay: true, EnableFusemount: true, SystemdCgroups: true, WritableTmpfsSize: 64 << 20,
@@ -126,6 +130,24 @@ func Decode(data []byte) (Runtime, error) {
 		return r, fmt.Errorf("site directives: %w", err)
 	}
 	return r, nil
+}
+
+// MemoryFS is a type of file system in memory.
+type MemoryFS string
+
+const (
+	Tmpfs MemoryFS = "tmpfs" // bounded, and swapped out where there is swap
+	Ramfs MemoryFS = "ramfs" // neither, for nodes without a disk whose memory is accounted for by other means
+)
+
+// UnmarshalText takes tmpfs and ramfs.
+func (m *MemoryFS) UnmarshalText(text []byte) error {
+	switch s := MemoryFS(text); s {
+	case Tmpfs, Ramfs:
+		*m = s
+		return nil
+	}
+	return fmt.Errorf("%q is not one of tmpfs, ramfs", text)
 }
 
 // Dev says how much of the host's /dev a container sees.
