@@ -1,8 +1,10 @@
 package fusefs
 
 import (
+	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/flatrun/flatrun/mount/catalog"
 )
@@ -10,9 +12,9 @@ import (
 // eldest finds the catalog and row by which a file goes: those of the earliest catalog at this place that the kernel still
 // knows ids of and that has the very same entry. So a file that did not change keeps its id and its page cache although a
 // new revision wrote its catalog anew. For a hard-linked entry, row is its group's first.
-func eldest(t *tree, e *catalog.Entry, row int64) (*numbered, int64) {
+func (fs *FS) eldest(t *tree, e *catalog.Entry, row int64) (*numbered, int64) {
 	for _, elder := range t.elders {
-		if elder.known.Load() == 0 {
+		if elder.known.Load() == 0 || !fs.remembers(elder) {
 			continue
 		}
 		old, found, err := elder.Lookup(e.Path)
@@ -36,6 +38,24 @@ func identity(c *catalog.Catalog, e *catalog.Entry) (int64, error) {
 		return e.Row, nil
 	}
 	return c.GroupFirst(e.Parent, e.LinkGroup)
+}
+
+// elderPatience is how long an earlier catalog is waited for that an earlier server had opened.
+const elderPatience = 2 * time.Second
+
+// remembers tells whether an earlier catalog can be asked.
+func (fs *FS) remembers(elder *numbered) bool {
+	if elder.lost.Load() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(fs.ctx, elderPatience)
+	defer cancel()
+	err := fs.load(ctx, elder)
+	if err != nil {
+		elder.lost.Store(true)
+		fs.log.Info("unchanged files get new ids", "catalog", elder.hash, "reason", err)
+	}
+	return err == nil
 }
 
 // sameContent compares what two equal-looking entries of two catalogs keep outside their rows.

@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -24,10 +25,13 @@ const (
 // rootInode is the root's inode number, as with the official client.
 const rootInode = 256
 
-// numbered is a catalog that has node ids.
+// numbered is a catalog that has node ids. One that an earlier server gave them is opened when it is needed, see FS.load:
+// until then it has no Catalog.
 type numbered struct {
 	*catalog.Catalog
 	hash   cas.Hash
+	prefix string      // of a catalog that is to be opened
+	lost   atomic.Bool // it could not be: not worth a second try for the sake of an old id
 	number uint64
 	opened uint32       // the repository's number for it
 	base   uint64       // inode number of row 0
@@ -67,16 +71,17 @@ func (n *numbered) row(row int64) (catalog.Entry, error) {
 
 // numbers knows the catalogs by their numbers, which are given once for each hash and never again.
 type numbers struct {
-	mu     sync.RWMutex
-	all    map[uint64]*numbered
-	opened map[uint32]*numbered // by the repository's number, which is another one after a restart of the server
-	last   uint64               // number given
-	next   uint64               // free inode numbers start here
-	memory *notebook
+	mu       sync.RWMutex
+	all      map[uint64]*numbered
+	opened   map[uint32]*numbered   // by the repository's number, which is another one after a restart of the server
+	unopened map[cas.Hash]*numbered // numbered by an earlier server and not needed so far
+	last     uint64                 // number given
+	next     uint64                 // free inode numbers start here
+	memory   *notebook
 }
 
 func newNumbers() *numbers {
-	return &numbers{all: make(map[uint64]*numbered), opened: make(map[uint32]*numbered), next: rootInode}
+	return &numbers{all: make(map[uint64]*numbered), opened: make(map[uint32]*numbered), unopened: make(map[cas.Hash]*numbered), next: rootInode}
 }
 
 // get answers the numbering of the node's catalog.
@@ -109,6 +114,12 @@ func (t *numbers) add(n *numbered) *numbered {
 	if known := t.opened[n.opened]; known != nil { // another request was faster
 		return known
 	}
+	if known := t.unopened[n.hash]; known != nil {
+		delete(t.unopened, n.hash)
+		known.Catalog, known.opened = n.Catalog, n.opened
+		t.opened[n.opened] = known
+		return known
+	}
 	t.last++
 	n.number, n.base = t.last, t.next
 	t.next += n.rows
@@ -119,13 +130,28 @@ func (t *numbers) add(n *numbered) *numbered {
 	return n
 }
 
-// reserve keeps the numbers that an earlier server gave from being given again.
-func (t *numbers) reserve(c rememberedCatalog) {
-	t.last, t.next = max(t.last, c.number), max(t.next, c.base+c.rows)
+// recall enters a catalog with the numbers that an earlier server gave it, and keeps them from being given again.
+func (t *numbers) recall(n *numbered) {
+	t.last, t.next = max(t.last, n.number), max(t.next, n.base+n.rows)
+	t.all[n.number], t.unopened[n.hash] = n, n
 }
 
-// recall enters a catalog with the numbers that it had.
-func (t *numbers) recall(n *numbered) { t.all[n.number], t.opened[n.opened] = n, n }
+// load makes sure that the catalog is open. One that is neither cached nor to be fetched now is an error, and may be there
+// the next time.
+func (fs *FS) load(ctx context.Context, n *numbered) error {
+	fs.numbers.mu.RLock()
+	open := n.Catalog != nil
+	fs.numbers.mu.RUnlock()
+	if open {
+		return nil
+	}
+	c, err := fs.repo.Head().Catalog(ctx, n.hash, -1, n.prefix)
+	if err != nil {
+		return unavailable(err)
+	}
+	fs.numbers.add(&numbered{Catalog: c, hash: n.hash, opened: fs.openedAs(n.hash)})
+	return nil
+}
 
 // byID finds the catalog and row of a file's id.
 func (t *numbers) byID(id uint64) (n *numbered, row int64, ok bool) {

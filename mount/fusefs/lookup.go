@@ -82,7 +82,7 @@ type listed struct {
 func (fs *FS) identify(st *state, t *tree, e *catalog.Entry, row int64) (listed, error) {
 	l := listed{name: e.Name, tree: t, cat: t.cat, row: row, flags: e.Flags, has: e.HasXattrs}
 	if !e.IsDir() {
-		l.cat, l.row = eldest(t, e, row)
+		l.cat, l.row = fs.eldest(t, e, row)
 		var err error
 		if l.id, err = l.cat.id(l.row, e.HasXattrs); err != nil {
 			return listed{}, err
@@ -161,6 +161,9 @@ func (fs *FS) node(ctx context.Context, st *state, id uint64) (node, error) {
 		cat, row, ok := fs.numbers.byID(id)
 		if !ok {
 			return node{}, fmt.Errorf("node %#x: %w", id, errStale)
+		}
+		if err := fs.load(ctx, cat); err != nil {
+			return node{}, err
 		}
 		e, err := cat.row(row)
 		return node{cat: cat, entry: e, inode: cat.inode(row)}, err

@@ -3,7 +3,6 @@ package fusefs
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -61,13 +60,17 @@ func openMemory(file *os.File) (*notebook, *remembered, error) {
 }
 
 // recall fills the tables with what the kernel was told by a server before this one, and answers the state that its tables
-// are up to.
+// are up to. Of the catalogs only those are opened that show the head and what is pinned: in the long life of a mount there
+// may have been thousands, and the servers may not have them all any more.
 func (fs *FS) recall(ctx context.Context, r *remembered) (*state, error) {
-	head := fs.repo.Head()
 	for _, c := range r.catalogs {
-		if err := fs.recallCatalog(ctx, head, c); err != nil {
-			return nil, err
+		h, err := cas.ParseHash(c.hash)
+		if err != nil || c.number == 0 || c.number > maxNumber {
+			return nil, fmt.Errorf("%w: catalog %d %q", errNotes, c.number, c.hash)
 		}
+		n := &numbered{hash: h, prefix: c.prefix, number: c.number, base: c.base, rows: c.rows}
+		n.known.Store(1) // how many of its ids the kernel knows was not noted: never none
+		fs.numbers.recall(n)
 	}
 	for _, l := range r.lineages {
 		if n := fs.numbers.all[l.number]; n != nil {
@@ -86,7 +89,10 @@ func (fs *FS) recall(ctx context.Context, r *remembered) (*state, error) {
 	fs.dirs.recall(r, views)
 	for _, n := range fs.numbers.all {
 		if n.hash.String() == r.root {
-			return fs.recallState(fs.head, head, n), nil
+			if err := fs.load(ctx, n); err != nil {
+				return nil, err
+			}
+			return fs.recallState(fs.head, fs.repo.Head(), n), nil
 		}
 	}
 	return nil, fmt.Errorf("%w: root catalog %q is not among them", errNotes, r.root)
@@ -104,9 +110,12 @@ func (fs *FS) recallState(v *view, rev *repo.Revision, n *numbered) *state {
 func (fs *FS) recallPin(ctx context.Context, number uint64) (*view, error) {
 	n := fs.numbers.all[number]
 	if n == nil {
-		return nil, errors.New("its root catalog cannot be had")
+		return nil, errNotes
 	}
 	rev, err := fs.repo.At(ctx, n.hash)
+	if err == nil {
+		err = fs.load(ctx, n)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -114,25 +123,6 @@ func (fs *FS) recallPin(ctx context.Context, number uint64) (*view, error) {
 	v.state.Store(fs.recallState(v, rev, n))
 	fs.pins.add(PinName(n.hash), v)
 	return v, nil
-}
-
-// recallCatalog opens a catalog again. One that is neither cached nor to be fetched now keeps its numbers from being given
-// again, and its files answer ESTALE.
-func (fs *FS) recallCatalog(ctx context.Context, head *repo.Revision, c rememberedCatalog) error {
-	h, err := cas.ParseHash(c.hash)
-	if err != nil || c.number == 0 || c.number > maxNumber {
-		return fmt.Errorf("%w: catalog %d %q", errNotes, c.number, c.hash)
-	}
-	fs.numbers.reserve(c)
-	cat, err := head.Catalog(ctx, h, -1, c.prefix)
-	if err != nil {
-		fs.log.Warn("files of a catalog are lost to those who have them open", "catalog", c.hash, "error", err)
-		return nil
-	}
-	n := &numbered{Catalog: cat, hash: h, number: c.number, opened: fs.openedAs(h), base: c.base, rows: c.rows}
-	n.known.Store(1) // how many of its ids the kernel knows was not noted: never none
-	fs.numbers.recall(n)
-	return nil
 }
 
 // openedAs is the number by which the repository knows the catalog.

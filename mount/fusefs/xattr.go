@@ -120,6 +120,9 @@ func reply(value, dest []byte) (uint32, fuse.Status) {
 func (fs *FS) repoNode(ctx context.Context, id uint64) (*repo.Revision, repo.Node, error) {
 	st := fs.stateOf(id)
 	if cat, row, ok := fs.numbers.byID(id); ok {
+		if err := fs.load(ctx, cat); err != nil {
+			return st.rev, repo.Node{}, err
+		}
 		n, err := st.rev.NodeAt(cat.opened, row)
 		return st.rev, n, unavailable(err)
 	}

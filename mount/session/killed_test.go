@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/enter"
 	"github.com/flatrun/flatrun/mount/repotest"
 )
@@ -152,6 +153,69 @@ func TestServerKilled(t *testing.T) {
 	}
 	if got := c.do("cat new; cat etc/motd"); got != "hello" {
 		t.Fatalf("after the new revision: %q", got)
+	}
+}
+
+// The catalogs of revisions long past are not needed to go on, wherever they have gone.
+func TestServerKilledLate(t *testing.T) {
+	needFUSE(t)
+	r, server, repos := serve(t)
+	w := newWorld(t, repos, "")
+	c := w.insideAs("follow", "registry.example.org/library/tool:1.0")
+	if !w.resumable() {
+		t.Skip("this kernel does not send requests again")
+	}
+	var past []string
+	tree := imageTree()
+	for i := range 4 {
+		root, err := cas.ParseHash(w.mount().RootHash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		past = append(past, cas.Object{Hash: root, Suffix: cas.CatalogSuffix}.Name())
+		name := fmt.Sprint("new", i)
+		tree = append(tree, repotest.File{Path: "/.flat/" + flatID[:2] + "/" + flatID + "/" + name, Content: name})
+		r.Publish(t, repotest.Rev{Tree: tree})
+		s, err := enter.Dial(w.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Refresh(r.FQRN); err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		if got := c.do("cat " + name); got != name {
+			t.Fatalf("the new revision reads %q", got)
+		}
+	}
+	head, err := cas.ParseHash(w.mount().RootHash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := filepath.Glob(filepath.Join(w.cache, "??", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range objects {
+		if !strings.HasSuffix(o, head.String()[2:]) {
+			os.Remove(o)
+		}
+	}
+	for _, name := range past {
+		server.Fail(name, repotest.Fault{Status: 404})
+	}
+	w.killed()
+	if got := c.do("cat new3; echo; ls | grep -c new"); got != "4" {
+		t.Errorf("afterwards: %q", got)
+	}
+	before := server.Counts()
+	if got := c.do("cat new0 new1 new2; echo; cat etc/nothing; cat new3"); got != "new3" {
+		t.Errorf("afterwards: %q", got)
+	}
+	for i, name := range past { // it may have been wanted for the ids of files that did not change, but not again and again
+		if n := server.Counts()[name] - before[name]; n > 0 {
+			t.Errorf("catalog %d of the past was asked for %d times more", i, n)
+		}
 	}
 }
 
