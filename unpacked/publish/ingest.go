@@ -45,6 +45,7 @@ type ingester struct {
 	large       chan []byte // buffers for one chunk each, see largeBuffer; nil ones are not yet made
 	wg          sync.WaitGroup
 
+	known recent   // objects that the storage has
 	holes sync.Map // holeKey of a large buffer of zeros → cas.Hash of the stored object
 
 	mu     sync.RWMutex // held for reading while a job is handed over
@@ -165,9 +166,16 @@ func (in *ingester) make(j *job, out []byte) (stored []byte, err error) {
 	return stored, in.put(j, stored)
 }
 
-// put stores the object that a job became.
+// put stores the object that a job became, unless that was done before: a tree may have thousands of empty files.
 func (in *ingester) put(j *job, data []byte) error {
-	stored, err := in.store.add(j.ctx, cas.Object{Hash: j.hash, Suffix: j.suffix}.Name(), bytes.NewReader(data), int64(len(data)))
+	o := cas.Object{Hash: j.hash, Suffix: j.suffix}
+	if in.known.has(keyOf(o)) {
+		return nil
+	}
+	stored, err := in.store.add(j.ctx, o.Name(), bytes.NewReader(data), int64(len(data)))
+	if err == nil {
+		in.known.add(keyOf(o))
+	}
 	if stored > 0 {
 		in.stats.Stored.Add(1)
 		in.stats.StoredBytes.Add(stored)

@@ -54,9 +54,21 @@ func (c *compressor) deflate(data, out []byte) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// add stores an object unless it is there. One of another size is the rest of a
-// power failure and is replaced.
+// newPutter is a Storage that knows a better way than Has and Put.
+type newPutter interface {
+	putNew(ctx context.Context, name string, r io.Reader, size int64) (stored bool, err error)
+}
+
+// add stores an object unless it is there and returns the bytes that it stored.
+// One of another size is the rest of a power failure and is replaced.
 func (s objectStore) add(ctx context.Context, name string, r io.Reader, size int64) (int64, error) {
+	if p, ok := s.storage.(newPutter); ok {
+		stored, err := p.putNew(ctx, name, r, size)
+		if !stored {
+			size = 0
+		}
+		return size, err
+	}
 	have, ok, err := s.storage.Has(ctx, name)
 	if err != nil {
 		return 0, fmt.Errorf("look for object: %w", err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/flatrun/flatrun/mount/cas"
 )
@@ -69,3 +70,29 @@ func (s *objectSet) sort() {
 }
 
 func compareKeys(a, b objectKey) int { return bytes.Compare(a[:], b[:]) }
+
+// recent remembers objects, the last maxRecent at least and twice as many at
+// most, in some 20 MB. The zero value is empty.
+type recent struct {
+	mu       sync.Mutex
+	now, old map[objectKey]struct{}
+}
+
+const maxRecent = 200_000
+
+func (r *recent) has(k objectKey) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, now := r.now[k]
+	_, old := r.old[k]
+	return now || old
+}
+
+func (r *recent) add(k objectKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.now == nil || len(r.now) == maxRecent {
+		r.now, r.old = map[objectKey]struct{}{}, r.now
+	}
+	r.now[k] = struct{}{}
+}

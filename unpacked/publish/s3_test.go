@@ -27,6 +27,7 @@ type fakeS3 struct {
 	mu      sync.Mutex
 	headers map[string]http.Header // of PUTs by path
 	lose    int                    // how many answers to PUTs get lost
+	asked   map[string]int         // how often, by method
 }
 
 func newFakeS3(t testing.TB) *fakeS3 {
@@ -36,13 +37,14 @@ func newFakeS3(t testing.TB) *fakeS3 {
 		t.Fatal(err)
 	}
 	handler := gofakes3.New(backend, gofakes3.WithGlobalLog(), gofakes3.WithLogger(gofakes3.StdLog(log.New(io.Discard, "", 0)))).Server()
-	f := &fakeS3{headers: map[string]http.Header{}}
+	f := &fakeS3{headers: map[string]http.Header{}, asked: map[string]int{}}
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		f.asked[r.Method]++
 		if r.Method == http.MethodPut {
-			f.mu.Lock()
 			f.headers[r.URL.Path] = r.Header.Clone()
-			f.mu.Unlock()
 		}
+		f.mu.Unlock()
 		handler.ServeHTTP(w, r)
 		if r.Method == http.MethodPut && f.loses() {
 			panic(http.ErrAbortHandler)
