@@ -115,7 +115,7 @@ func (h *hub) revision() uint64 {
 		h.t.Fatal(err)
 	}
 	defer tx.Abort()
-	return tx.Manifest().Revision
+	return tx.Base().Manifest().Revision
 }
 
 func (h *hub) push(ref string, img v1.Image) {

@@ -68,9 +68,6 @@ type Tx struct {
 	ended bool
 }
 
-// Manifest is the base's.
-func (tx *Tx) Manifest() *repo.Manifest { return tx.rev.Manifest() }
-
 // Base is the revision the transaction began with.
 func (tx *Tx) Base() *repo.Revision { return tx.rev }
 
