@@ -114,12 +114,18 @@ func (s objectStore) putFile(ctx context.Context, f string, suffix cas.Suffix) (
 	return h, err
 }
 
-// putBytes stores a small object compressed: a certificate, the metainfo.
-func (s objectStore) putBytes(ctx context.Context, b []byte, suffix cas.Suffix) (cas.Hash, error) {
-	s.compression = cas.Zlib
-	stored, h, err := newCompressor(s).object(b, nil)
-	if err != nil {
-		return h, err
+// putBytes stores a small object compressed: a certificate, the metainfo. The official replication unpacks these two and
+// packs them again under the same name, so they must be what zlib makes of them.
+func (s objectStore) putBytes(ctx context.Context, b []byte, suffix cas.Suffix) (h cas.Hash, err error) {
+	var stored []byte
+	if len(b) <= deflate.MaxExact {
+		stored = deflate.Exact(b)
+		h = cas.Sum(s.algorithm, stored)
+	} else {
+		s.compression = cas.Zlib
+		if stored, h, err = newCompressor(s).object(b, nil); err != nil {
+			return h, err
+		}
 	}
 	_, err = s.add(ctx, cas.Object{Hash: h, Suffix: suffix}.Name(), bytes.NewReader(stored), int64(len(stored)))
 	return h, err
