@@ -3,6 +3,7 @@ package singularity
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"mvdan.cc/sh/v3/syntax"
@@ -51,6 +52,11 @@ func (s *Settings) injections(log *slog.Logger) ([]setting, error) {
 	given := make([]setting, 0, len(s.Env))
 	for _, kv := range s.Env {
 		given = append(given, setting{name: kv[0], value: kv[1]})
+	}
+	for _, v := range files {
+		if slices.ContainsFunc(given, func(g setting) bool { return g.name == v.name }) {
+			log.Warn(fmt.Sprintf("Ignored environment file variable %s: override from --env", v.name))
+		}
 	}
 	levels = append(levels, permitted(given, "--env ", log), permitted(files, "--env-file ", log))
 	for _, prefix := range injectPrefixes {
