@@ -26,7 +26,7 @@ func TestBinds(t *testing.T) {
 		{bind: "/a:/b:rw", want: "/a→/b"},
 		{bind: "/a,/b", want: "/a→/a /b→/b"},
 		{bind: "/a:/b,/c:/d:ro,/e", want: "/a→/b /c→/d:ro /e→/e"},
-		{bind: "/a:/b:ro,rw,/c", want: "/a→/b /c→/c"},
+		{bind: "/a:/b:ro,rw,/c", want: "/a→/b:ro /c→/c"},
 		{bind: "/a, /b ,", want: "/a→/a /b→/b"},
 		{bind: "a:/b", want: "/tmp/a→/b"},
 		{bind: "./a", want: "/tmp/a→/tmp/a"},

@@ -130,7 +130,7 @@ func hostVerbs() []verb {
 		{
 			name: "oci", operands: "COMMAND...", min: 0, max: -1, raw: true, run: runOCI,
 			short:    "Run OCI bundles, by the command line of runc",
-			long:     "Container engines and batch systems that call an OCI runtime are given flatrun-oci itself.",
+			long:     "Container engines and batch systems that call an OCI runtime are given flatrun-oci itself. The root of a bundle, and what it binds, may lie in a repository, as /cvmfs/FQRN/PATH or cvmfs://FQRN/PATH. One that the host has not mounted is mounted for an ordinary user's container, which keeps the revision that it begins with.",
 			examples: "{} oci --help",
 		},
 		{name: "version", min: 0, max: -1, run: runVersion, short: "Print the version", examples: "{} version"},
