@@ -59,6 +59,7 @@ func takeBuffer(size int64) (b *[]byte, put func()) {
 func decodeWhole(w io.Writer, src *source, o Object) (n int64, err error) {
 	in, put := takeBuffer(o.Size)
 	defer put()
+	*in = slices.Grow((*in)[:0], int(o.Size/2)+64<<10) // few objects shrink less
 	if err := gather(in, src); err != nil {
 		return 0, err
 	}
@@ -84,9 +85,10 @@ func decodeWhole(w io.Writer, src *source, o Object) (n int64, err error) {
 
 // gather reads src, which is bounded, to its end.
 func gather(b *[]byte, src *source) error {
-	*b = (*b)[:0]
 	for {
-		*b = slices.Grow(*b, 32<<10)
+		if cap(*b)-len(*b) < 32<<10 {
+			*b = slices.Grow(*b, max(len(*b), 32<<10)) // by steps of append many copies would be left behind
+		}
 		n, err := src.Read((*b)[len(*b):cap(*b)])
 		*b = (*b)[:len(*b)+n]
 		if err == io.EOF {
