@@ -12,9 +12,9 @@ func TestTop(t *testing.T) {
 	mount := func(reads uint64, bytes int64, latency ...uint64) enter.Status {
 		return enter.Status{Dir: "/run/s", Memory: 20e6, Mounts: []enter.MountStatus{{
 			FQRN: "one.example.org", Revision: 7, Bytes: bytes, Requests: map[string]uint64{"READ": reads, "LOOKUP": 5, "GETATTR": 1},
-			Latency:  map[string][]uint64{"READ": latency},
-			Slowest:  []enter.SlowObject{{Path: "/quick", Took: time.Millisecond}, {Path: "/slow", Took: time.Second, Size: 1000}},
-			Failed: 1,
+			Latency: map[string][]uint64{"READ": latency},
+			Slowest: []enter.SlowObject{{Path: "/quick", Took: time.Millisecond}, {Path: "/slow", Took: time.Second, Size: 1000}},
+			Failed:  1,
 		}, {FQRN: "two.example.org"}}}
 	}
 	var b strings.Builder
