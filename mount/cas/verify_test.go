@@ -113,8 +113,8 @@ func TestDecodeLarge(t *testing.T) {
 	}
 	decode("with room")
 	var held []func()
-	for range wholeRoom / wholeMax {
-		release, ok := holdWhole(Object{Size: wholeMax})
+	for range wholeRoom / (wholeMax / 2) {
+		release, ok := holdWhole(Object{Size: wholeMax / 2})
 		if !ok {
 			t.Fatal("no room to begin with")
 		}

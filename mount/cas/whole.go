@@ -1,11 +1,13 @@
 package cas
 
 import (
+	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/flatrun/flatrun/mount/deflate"
 )
@@ -16,13 +18,13 @@ import (
 const (
 	wholeMax   = 16 << 20  // bytes of an object; chunks of files have 16 MiB at most, unless somebody wanted otherwise
 	smallWhole = 256 << 10 // up to here there are as many as there are transfers
-	wholeRoom  = 80 << 20  // bytes that all larger ones may have together while they come, decompressed
+	wholeRoom  = 40 << 20  // bytes that all larger ones may have together while they come, decompressed
 )
 
 var (
 	wholeHeld atomic.Int64
 	// inflating bounds the buffers of those that are complete. Nobody waits for the network in there.
-	inflating = make(chan struct{}, min(runtime.GOMAXPROCS(0), 4))
+	inflating = make(chan struct{}, 2)
 )
 
 // holdWhole answers whether o is to be decompressed in one piece, and then what ends that.
@@ -41,26 +43,83 @@ func holdWhole(o Object) (release func(), ok bool) {
 	return release, true
 }
 
-// Buffers of stored bytes and of decompressed ones. They grow to what they were needed for, so the small ones are kept apart.
-var smallBuffers, largeBuffers sync.Pool
+// smallBuffers are of up to smallWhole bytes.
+var smallBuffers sync.Pool
 
-func takeBuffer(size int64) (b *[]byte, put func()) {
-	pool := &largeBuffers
-	if size <= smallWhole {
-		pool = &smallBuffers
+// takeBuffer returns an empty buffer with room for an object of size bytes, stored or decompressed, and what gives it back.
+func takeBuffer(size int64) (b []byte, put func(), err error) {
+	room := int(size + size/64 + 4<<10) // zlib adds less than that to what cannot be compressed
+	if size > smallWhole {
+		b, err = largeBuffers.take(room)
+		return b, func() { largeBuffers.put(b) }, err
 	}
-	if b, _ = pool.Get().(*[]byte); b == nil {
-		b = new([]byte)
+	small, _ := smallBuffers.Get().(*[]byte)
+	if small == nil {
+		small = new([]byte)
 	}
-	return b, func() { pool.Put(b) }
+	*small = slices.Grow((*small)[:0], room)
+	return *small, func() { smallBuffers.Put(small) }, nil
+}
+
+// shelf keeps memory of its own as long as any of it is in use, never more than was in use at once. In the heap, where what
+// was given up stays until the collector comes, the same buffers took three times as much.
+type shelf struct {
+	mu   sync.Mutex
+	used int
+	free [][]byte
+}
+
+var largeBuffers shelf
+
+func (s *shelf) take(size int) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.IndexFunc(s.free, func(b []byte) bool { return cap(b) >= size }); i >= 0 {
+		b := s.free[i]
+		s.free = slices.Delete(s.free, i, i+1)
+		s.used++
+		return b[:0], nil
+	}
+	if n := len(s.free); n > 0 { // the larger one takes its place
+		unmap(s.free[n-1])
+		s.free = s.free[:n-1]
+	}
+	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, fmt.Errorf("memory for an object of %d bytes: %w", size, err)
+	}
+	s.used++
+	return b[:0], nil
+}
+
+func (s *shelf) put(b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free = append(s.free, b)
+	if s.used--; s.used > 0 {
+		return
+	}
+	for _, b := range s.free {
+		unmap(b)
+	}
+	s.free = nil
+}
+
+// unmap gives memory back. Nothing but an argument that is wrong can fail here.
+func unmap(b []byte) {
+	if err := unix.Munmap(b[:cap(b)]); err != nil {
+		panic(err)
+	}
 }
 
 // decodeWhole reads src to its end, checks its hash, and only then decompresses it into w.
 func decodeWhole(w io.Writer, src *source, o Object) (n int64, err error) {
-	in, put := takeBuffer(o.Size)
+	in, put, err := takeBuffer(o.Size)
+	if err != nil {
+		return 0, writeError{err}
+	}
 	defer put()
-	*in = slices.Grow((*in)[:0], int(o.Size/2)+64<<10) // few objects shrink less
-	if err := gather(in, src); err != nil {
+	if in, err = gather(in, src); err != nil {
 		return 0, err
 	}
 	if err := src.check(o); err != nil {
@@ -70,32 +129,33 @@ func decodeWhole(w io.Writer, src *source, o Object) (n int64, err error) {
 		inflating <- struct{}{}
 		defer func() { <-inflating }()
 	}
-	out, put := takeBuffer(o.Size)
+	out, put, err := takeBuffer(o.Size)
+	if err != nil {
+		return 0, writeError{err}
+	}
 	defer put()
-	*out = slices.Grow((*out)[:0], int(o.Size))[:o.Size]
-	made, err := deflate.Inflate(*out, *in)
+	out = out[:o.Size]
+	made, err := deflate.Inflate(out, in)
 	if err != nil {
 		return 0, err
 	}
-	if _, err := w.Write((*out)[:made]); err != nil {
+	if _, err := w.Write(out[:made]); err != nil {
 		return 0, writeError{err}
 	}
 	return int64(made), nil
 }
 
-// gather reads src, which is bounded, to its end.
-func gather(b *[]byte, src *source) error {
+// gather appends all of src, which is bounded, to b.
+func gather(b []byte, src *source) ([]byte, error) {
 	for {
-		if cap(*b)-len(*b) < 32<<10 {
-			*b = slices.Grow(*b, max(len(*b), 32<<10)) // by steps of append many copies would be left behind
-		}
-		n, err := src.Read((*b)[len(*b):cap(*b)])
-		*b = (*b)[:len(*b)+n]
+		b = slices.Grow(b, 1) // for what is stored larger than it has to be
+		n, err := src.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
 		if err == io.EOF {
-			return nil
+			return b, nil
 		}
 		if err != nil {
-			return err
+			return b, err
 		}
 	}
 }
