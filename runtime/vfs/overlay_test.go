@@ -29,9 +29,13 @@ func TestLowerOptions(t *testing.T) {
 }
 
 // terse is a directory in whose file system names have, it says, no bytes: the official client's mounts are like that.
-type terse struct{ fs.LoopbackNode }
+type terse struct{ *fs.LoopbackNode }
 
 func (*terse) Statfs(context.Context, *fuse.StatfsOut) syscall.Errno { return 0 }
+
+func (*terse) WrapChild(_ context.Context, node fs.InodeEmbedder) fs.InodeEmbedder {
+	return &terse{node.(*fs.LoopbackNode)}
+}
 
 // TestManyLayers enters a stack of layers, a few or so many that one option has no room for their names, on a file system
 // as it is and on one that does not say how long names may be.
@@ -89,13 +93,12 @@ func mountTerse(t *testing.T, dir string) string {
 		t.Log(err)
 		return ""
 	}
-	node := func(root *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
-		return &terse{fs.LoopbackNode{RootData: root}}
+	root, err := fs.NewLoopbackRoot(dir)
+	if err != nil {
+		t.Fatal(err)
 	}
-	root := &fs.LoopbackRoot{Path: dir, NewNode: node}
-	root.RootNode = node(root, nil, "", nil)
 	mounted := t.TempDir()
-	server, err := fs.Mount(mounted, root.RootNode, &fs.Options{})
+	server, err := fs.Mount(mounted, &terse{root.(*fs.LoopbackNode)}, &fs.Options{})
 	if err != nil {
 		t.Log(err)
 		return ""
