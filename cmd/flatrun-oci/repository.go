@@ -2,14 +2,13 @@ package main
 
 import (
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/flatrun/flatrun/mount/beside"
 	"github.com/flatrun/flatrun/runtime/oci"
 )
 
@@ -54,27 +53,10 @@ func (a *app) enterSession(bundle string) error {
 		return nil
 	}
 	names := oci.Unmounted(spec)
-	file := findFlatrun()
-	if len(names) == 0 || file == "" {
+	file, err := beside.Find("flatrun", ".", "../../bin")
+	if len(names) == 0 || err != nil {
 		return nil
 	}
 	words := append([]string{"flatrun", "oci", "--repositories=" + strings.Join(names, ",")}, os.Args[1:]...)
 	return syscall.Exec(file, words, os.Environ())
-}
-
-// findFlatrun looks beside this program, in ../../bin of libexec/flatrun, and on PATH.
-func findFlatrun() string {
-	if self, err := os.Executable(); err == nil {
-		dir := filepath.Dir(self)
-		for _, file := range []string{filepath.Join(dir, "flatrun"), filepath.Join(dir, "../../bin/flatrun")} {
-			if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
-				return file
-			}
-		}
-	}
-	file, err := exec.LookPath("flatrun")
-	if err != nil {
-		return ""
-	}
-	return file
 }

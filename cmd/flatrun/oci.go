@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -61,18 +58,4 @@ func (p *program) showRepositories(names []string) (handed []string, err error) 
 }
 
 // findOCI looks beside this program, in ../libexec/flatrun and on PATH.
-func findOCI() (string, error) {
-	if self, err := os.Executable(); err == nil {
-		dir := filepath.Dir(self)
-		for _, file := range []string{filepath.Join(dir, ociProgram), filepath.Join(dir, "../libexec/flatrun", ociProgram)} {
-			if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
-				return file, nil
-			}
-		}
-	}
-	file, err := exec.LookPath(ociProgram)
-	if err != nil {
-		return "", fatal("%s is not found: install it beside flatrun, in ../libexec/flatrun, or on PATH", ociProgram)
-	}
-	return file, nil
-}
+func findOCI() (string, error) { return findOurs(ociProgram) }

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
+
+	"github.com/flatrun/flatrun/mount/beside"
 )
 
 // sessionProgram serves repositories and links all that takes; see findSession.
@@ -75,18 +75,12 @@ func (p *program) callSession(stdout io.Writer, verb string, args ...string) err
 }
 
 // findSession looks beside this program, in ../libexec/flatrun and on PATH.
-func findSession() (string, error) {
-	if self, err := os.Executable(); err == nil {
-		dir := filepath.Dir(self)
-		for _, file := range []string{filepath.Join(dir, sessionProgram), filepath.Join(dir, "../libexec/flatrun", sessionProgram)} {
-			if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
-				return file, nil
-			}
-		}
-	}
-	file, err := exec.LookPath(sessionProgram)
+func findSession() (string, error) { return findOurs(sessionProgram) }
+
+func findOurs(name string) (string, error) {
+	file, err := beside.Find(name, ".", "../libexec/flatrun")
 	if err != nil {
-		return "", fatal("%s is not found: install it beside flatrun, in ../libexec/flatrun, or on PATH", sessionProgram)
+		return "", fatal("%s is not found: install it beside flatrun, in ../libexec/flatrun, or on PATH", name)
 	}
 	return file, nil
 }

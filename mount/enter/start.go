@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/flatrun/flatrun/mount/beside"
 )
 
 // startPatience is how long a session that runs may take to say so before a start gives up on it, after the constructor has
@@ -63,15 +65,7 @@ func findProgram(given string) (string, error) {
 	if given != "" {
 		return given, nil
 	}
-	if self, err := os.Executable(); err == nil {
-		here := filepath.Dir(self)
-		for _, p := range []string{filepath.Join(here, sessionProgram), filepath.Join(here, "../libexec/flatrun", sessionProgram)} {
-			if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() {
-				return p, nil
-			}
-		}
-	}
-	p, err := exec.LookPath(sessionProgram)
+	p, err := beside.Find(sessionProgram, ".", "../libexec/flatrun")
 	if err != nil {
 		return "", fmt.Errorf("%s is neither beside flatrun, nor in ../libexec/flatrun, nor on PATH", sessionProgram)
 	}

@@ -11,10 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path"
-	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/flatrun/flatrun/mount/beside"
 	"github.com/flatrun/flatrun/mount/enter"
 	"github.com/flatrun/flatrun/unpacked"
 )
@@ -169,15 +169,7 @@ func askPublisher(ctx context.Context, image string) (thin []byte, config json.R
 // findPublisher looks for flathub beside this program, in the bin directory that ../libexec/flatrun belongs to, and on
 // PATH.
 func findPublisher() (string, error) {
-	if self, err := os.Executable(); err == nil {
-		here := filepath.Dir(self)
-		for _, p := range []string{filepath.Join(here, "flathub"), filepath.Join(here, "../../bin/flathub")} {
-			if info, err := os.Stat(p); err == nil && info.Mode().IsRegular() {
-				return p, nil
-			}
-		}
-	}
-	if p, err := exec.LookPath("flathub"); err == nil {
+	if p, err := beside.Find("flathub", ".", "../../bin"); err == nil {
 		return p, nil
 	}
 	return "", errors.New("thin images in registries and archives are read by flathub, which is neither beside flatrun-session nor on PATH: install it, or give the file thin.json")
