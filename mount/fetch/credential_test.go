@@ -133,6 +133,7 @@ func TestAuthorize(t *testing.T) {
 	token.Store("abc.def")
 	s, bundle := guarded(t, &token)
 	c := newClient(t, Config{Servers: []string{s.URL}, CABundle: bundle, Patience: -1, MaxRetries: -1})
+	c.Authorize(nil)
 	if _, err := ask(c); err == nil || !strings.Contains(err.Error(), "403") || !strings.Contains(err.Error(), "X509_USER_PROXY") {
 		t.Errorf("without a credential: %v", err)
 	}

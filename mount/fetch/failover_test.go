@@ -269,7 +269,8 @@ func TestParseProxies(t *testing.T) {
 		{"a:1|DIRECT", "f:1;DIRECT", "[[a:1] [f:1] [DIRECT]]"},
 		{"DIRECT", "f:1", "[[f:1]]"},
 		{";", "", "error"}, {"ftp://a", "", "error"}, {"http://", "", "error"}, {"a b:1", "", "error"},
-		{"a:1,b:1", "", "error"}, {"a:x", "", "error"}, {"DIRECT", "ftp://a", "error"},
+		{"a:1,b:1", "", "error"}, {"a:x", "", "error"}, {"a:99999", "", "error"}, {"a:0", "", "error"},
+		{"DIRECT", "ftp://a", "error"},
 	} {
 		groups, err := parseProxies(tc.chain, tc.fallback)
 		got := "error"

@@ -50,7 +50,7 @@ var (
 	errSlow     = errors.New("too slow")
 	errSilent   = errors.New("no answer")
 	errRange    = errors.New("the answer is another range than was asked for")
-	errRedirect = errors.New("redirects are not allowed here (CVMFS_FOLLOW_REDIRECTS)")
+	errRedirect = errors.New("the server redirects to another place")
 )
 
 // classifyStatus applies the official client's table to an answer that is neither the file nor a redirect to follow.
@@ -188,15 +188,23 @@ func (f *failure) refused() bool {
 	return f.err == statusError(http.StatusUnauthorized) || f.err == statusError(http.StatusForbidden)
 }
 
-// hint says what a user can do about a failure.
-func (f *failure) hint() string {
+// hint says what a user can do about the failure to get the file of that name. members says that its repository is not open to
+// all: only there a credential is shown.
+func (f *failure) hint(name string, members bool) string {
+	var unknown x509.UnknownAuthorityError
 	switch {
-	case errors.Is(f.err, fs.ErrNotExist):
+	case errors.Is(f.err, fs.ErrNotExist) && !immutable(name):
+		return "the server does not have the repository; check servers: in the configuration"
+	case errors.Is(f.err, fs.ErrNotExist), errors.Is(f.err, context.Canceled):
 		return ""
-	case errors.Is(f.err, context.Canceled):
-		return ""
-	case f.refused():
+	case f.refused() && members:
 		return "the server wants a valid token or proxy certificate (" + credentialPlaces + ")"
+	case f.refused():
+		return "the server or a proxy refuses this host; neither token nor certificate was shown, as the repository does not ask for them"
+	case errors.Is(f.err, errRedirect):
+		return "if that is right, set follow_redirects: yes in the configuration"
+	case errors.As(f.err, &unknown):
+		return "name a file with its authority's certificate, ca_bundle: in the configuration"
 	case f.blame == blameProxy:
 		return "check the network or proxies: in the configuration"
 	}

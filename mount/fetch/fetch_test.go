@@ -126,6 +126,35 @@ func TestErrorText(t *testing.T) {
 	}
 }
 
+// TestErrorHints are the ends of messages: what the user can do.
+func TestErrorHints(t *testing.T) {
+	redirect := func(_ int, w http.ResponseWriter, r *http.Request) bool {
+		http.Redirect(w, r, "/elsewhere", http.StatusFound)
+		return true
+	}
+	for _, tt := range []struct {
+		name    string
+		fault   func(int, http.ResponseWriter, *http.Request) bool
+		members bool
+		want    string
+	}{
+		{head, status(404), false, "the server does not have the repository; check servers: in the configuration"},
+		{object, status(404), false, "Not Found"},
+		{object, status(403), true, "a valid token or proxy certificate"},
+		{object, status(403), false, "neither token nor certificate was shown"},
+		{object, redirect, false, "set follow_redirects: yes"},
+		{object, status(500), false, "check the network or servers: in the configuration"},
+	} {
+		c := newClient(t, Config{Servers: []string{newSite(t, nil, tt.fault).URL}})
+		if tt.members {
+			c.Authorize(nil)
+		}
+		if _, err := get(c, cas.Request{Name: tt.name}); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
 func TestUnknownName(t *testing.T) {
 	c := newClient(t, Config{Servers: []string{"http://" + noName}})
 	_, err := get(c, cas.Request{Name: object})
@@ -166,7 +195,7 @@ func TestTLS(t *testing.T) {
 	s.StartTLS()
 	t.Cleanup(s.stop)
 	c := newClient(t, Config{Servers: []string{s.URL}})
-	if _, err := get(c, cas.Request{Name: object}); err == nil || !strings.Contains(err.Error(), "certificate") {
+	if _, err := get(c, cas.Request{Name: object}); err == nil || !strings.Contains(err.Error(), "ca_bundle: in the configuration") {
 		t.Errorf("error %v, want one about the certificate", err)
 	}
 	bundle := filepath.Join(t.TempDir(), "ca.pem")

@@ -34,14 +34,14 @@ func loadRoots(bundle string) (*x509.CertPool, error) {
 	}
 	pem, err := os.ReadFile(bundle)
 	if err != nil {
-		return nil, fmt.Errorf("certificate bundle: %w", err)
+		return nil, fmt.Errorf("certificate bundle: %w; check ca_bundle: in the configuration", err)
 	}
 	roots, err := x509.SystemCertPool()
 	if err != nil {
 		roots = x509.NewCertPool()
 	}
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("certificate bundle %s: no PEM certificate in it", bundle)
+		return nil, fmt.Errorf("certificate bundle %s: no PEM certificate in it; check ca_bundle: in the configuration", bundle)
 	}
 	return roots, nil
 }

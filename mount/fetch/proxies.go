@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -68,7 +69,7 @@ func parseProxy(s string) (proxy, error) {
 		full = "http://" + s
 	}
 	u, err := url.Parse(full)
-	if err != nil || u.Hostname() == "" || strings.ContainsAny(u.Host, " \t,") {
+	if err != nil || u.Hostname() == "" || strings.ContainsAny(u.Host, " \t,") || !goodPort(u) {
 		return proxy{}, fmt.Errorf("proxies: %q is not a proxy; write http://HOST:PORT or DIRECT", s)
 	}
 	switch u.Scheme {
@@ -80,6 +81,12 @@ func parseProxy(s string) (proxy, error) {
 		u.Host = net.JoinHostPort(u.Hostname(), "1080") // the official client's default, by way of libcurl
 	}
 	return proxy{u.Host, &url.URL{Scheme: u.Scheme, User: u.User, Host: u.Host}}, nil
+}
+
+// goodPort says that a URL has a port that there can be, or none.
+func goodPort(u *url.URL) bool {
+	n, err := strconv.ParseUint(u.Port(), 10, 16)
+	return u.Port() == "" || err == nil && n > 0
 }
 
 // expand makes one proxy of each address of p, so that load and failures are told apart. Proxies that speak TLS keep their

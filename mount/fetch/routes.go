@@ -96,7 +96,7 @@ func parseHost(s string) (host, error) {
 	switch {
 	case u.Scheme == "file" && u.Host == "" && strings.HasPrefix(u.Path, "/"):
 		return host{name: s, file: u.Path}, nil
-	case (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "":
+	case (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && goodPort(u):
 		u.RawQuery, u.Fragment = "", ""
 		return host{name: u.Host, base: strings.TrimRight(u.String(), "/")}, nil
 	}

@@ -152,8 +152,9 @@ func (t *transfer) wait(f *failure, most time.Duration) error {
 }
 
 func (t *transfer) error(f *failure) error {
-	denied := f.refused() && strings.HasPrefix(f.route.host.base, "https://") && t.c.credential.members.Load()
-	return &Error{t.r.Name, f.route.host.name, f.route.proxy.name, time.Since(t.start), t.tries, f.err, f.hint(), denied}
+	members := t.c.credential.members.Load()
+	denied := f.refused() && strings.HasPrefix(f.route.host.base, "https://") && members
+	return &Error{t.r.Name, f.route.host.name, f.route.proxy.name, time.Since(t.start), t.tries, f.err, f.hint(t.r.Name, members), denied}
 }
 
 func (c *Client) leaveHost(f *failure) bool {
