@@ -216,6 +216,9 @@ func (c *Config) check() error {
 			}
 		}
 	}
+	if path, ok := strings.CutPrefix(c.Session.Metrics, "unix:"); ok && !filepath.IsAbs(path) {
+		fault("session.metrics", fmt.Errorf("%q is not an absolute path", path))
+	}
 	if err := c.Runtime.Check(); err != nil {
 		key, _, _ := strings.Cut(err.Error(), ":")
 		faults = append(faults, fmt.Errorf("%s: runtime.%w", c.Origin("runtime."+key), err))

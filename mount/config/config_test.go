@@ -220,6 +220,7 @@ func TestFaults(t *testing.T) {
 		{"variable", "cache: {dir: $NONE/x}\n", "c.yaml:1: cache.dir: $NONE is not set"},
 		{"open variable", "cache: {dir: '${NONE'}\n", "c.yaml:1: cache.dir: ${NONE is not closed"},
 		{"empty directory", "cache: {dir: }\n", `c.yaml:1: cache.dir: "" is not an absolute path`},
+		{"metrics", "session: {metrics: 'unix:m.sock'}\n", `c.yaml:1: session.metrics: "m.sock" is not an absolute path`},
 		{"name", "repositories: {a: {}}\n", `c.yaml:1: repositories: repository "a"`},
 		{"repositories", "repositories: [a.b]\n", "c.yaml:1: repositories: want a section for each repository"},
 		{"bind", "runtime:\n  bind: [/a, b]\n", `c.yaml:2: runtime.bind: bind "b": the source is not an absolute path`},
@@ -243,6 +244,33 @@ func TestFaults(t *testing.T) {
 	_, err = Load(Options{Root: root, Env: environment(map[string]string{"FLATRUN_CACHE_LIMIT": "much"})})
 	if err == nil || !strings.Contains(err.Error(), "environment variable FLATRUN_CACHE_LIMIT: size") {
 		t.Errorf("bad variable: %v", err)
+	}
+}
+
+// TestNumbers are numbers of our files that mean nothing; the official files' are left alone, as the official client does.
+func TestNumbers(t *testing.T) {
+	root := write(t, map[string]string{"k.pub": "", "etc/cvmfs/default.local": "CVMFS_IPFAMILY_PREFER=5\n"})
+	for line, fault := range map[string]string{
+		"":                        "",
+		"ip_family: 5":            "c.yaml:4: ip_family: 5; want 4, 6, or 0",
+		"concurrency: -1":         "c.yaml:4: concurrency: -1; want 1 to 1000",
+		"concurrency: 100000":     "concurrency: 100000; want",
+		"max_servers: -2":         "max_servers: -2; want a number of servers",
+		"ip_family: 6":            "",
+		"external_max_servers: 1": "",
+	} {
+		file := filepath.Join(root, "c.yaml")
+		text := "repositories:\n  a.b:\n    servers: [http://s/cvmfs/a.b]\n    " + line + "\n    public_keys: [k.pub]\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Load(Options{File: file, Root: root, Env: environment(nil)})
+		if err == nil {
+			_, err = c.Repository("a.b")
+		}
+		if fault == "" && err != nil || fault != "" && (err == nil || !strings.Contains(err.Error(), fault)) {
+			t.Errorf("%q: error %v, want %q", line, err, fault)
+		}
 	}
 }
 

@@ -161,7 +161,31 @@ func (c *Config) ours(r *Repository) (map[string]bool, error) {
 			note(name, "environment "+o.Name)
 		}
 	}
-	return mine, errors.Join(faults...)
+	return mine, errors.Join(append(faults, r.checkNumbers(mine))...)
+}
+
+// maxConcurrency is more than any server likes to see from one client.
+const maxConcurrency = 1000
+
+// checkNumbers refuses numbers that mean nothing, where ours give them: with the official files' the official client lives, too.
+func (r *Repository) checkNumbers(ours map[string]bool) error {
+	var faults []error
+	for _, n := range []struct {
+		key    string
+		value  int
+		usable bool
+		want   string
+	}{
+		{"ip_family", r.IPFamily, r.IPFamily == 0 || r.IPFamily == 4 || r.IPFamily == 6, "4, 6, or 0 for either"},
+		{"concurrency", r.Concurrency, 0 <= r.Concurrency && r.Concurrency <= maxConcurrency, fmt.Sprintf("1 to %d, or 0 for the usual", maxConcurrency)},
+		{"max_servers", r.MaxServers, r.MaxServers >= 0, "a number of servers, or 0 for all"},
+		{"external_max_servers", r.ExternalMaxServers, r.ExternalMaxServers >= 0, "a number of servers, or 0 for all"},
+	} {
+		if ours[n.key] && !n.usable {
+			faults = append(faults, fmt.Errorf("%s: %s: %d; want %s", r.origin(n.key), n.key, n.value, n.want))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // useful reports faults of the official files where their values are needed;
