@@ -25,6 +25,7 @@ type Config struct {
 
 	Timeout time.Duration // of a request that needs the network, 0 for as long as the Store takes
 	Open    int           // descriptors of objects kept open; 0 for a quarter of what the process may, at most 1024
+	Budget  *Budget       // bounds them together with those of the process's other file systems; nil for not
 
 	OnRead func(Access) (done func()) // is told of objects that are read and not open yet, and of their arrival; must not block
 	Usage  func() (used, limit int64) // bytes of the cache for statfs; nil for none
@@ -70,15 +71,16 @@ type FS struct {
 	gone   chan struct{}
 	dir    string // where MountHelper mounted
 
-	numbers  *numbers
-	dirs     *dirs
-	pins     pins
-	memory   *notebook // nil for none
-	init     []byte    // the kernel's INIT request, where a mount is taken over
-	lineages lineages
-	listings listings
-	contents contents
-	objects  *objects
+	numbers   *numbers
+	dirs      *dirs
+	pins      pins
+	memory    *notebook // nil for none
+	init      []byte    // the kernel's INIT request, where a mount is taken over
+	lineages  lineages
+	elderLate atomic.Pointer[time.Time] // when an earlier catalog did not come in time, nil for never
+	listings  listings
+	contents  contents
+	objects   *objects
 
 	head      *view           // that of the root directory
 	updating  sync.Mutex      // one Update at a time; guards what follows
@@ -105,7 +107,7 @@ func New(cfg Config) (*FS, error) {
 	if cfg.Open <= 0 {
 		cfg.Open = openLimit()
 	}
-	fs.objects = newObjects(cfg.Store, cfg.Open)
+	fs.objects = newObjects(cfg.Store, cfg.Open, cfg.Budget)
 	fs.ctx, fs.cancel = context.WithCancel(context.Background())
 	st, err := fs.begin(cfg)
 	if err != nil {

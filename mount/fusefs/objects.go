@@ -3,6 +3,7 @@ package fusefs
 import (
 	"container/list"
 	"context"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -29,11 +30,37 @@ type object struct {
 
 const shards = 16
 
+// Budget bounds the descriptors that the file systems of a process together keep open without a reader: each has a limit, but
+// the process has one, too, whatever the number of its mounts. A nil one bounds nothing.
+type Budget struct {
+	limit int64
+	used  atomic.Int64
+}
+
+// NewBudget is half of what the process may open: catalogs, connections and the cache need descriptors too.
+func NewBudget() *Budget {
+	var r syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
+		return &Budget{limit: shards}
+	}
+	return &Budget{limit: int64(max(min(r.Cur/2, math.MaxInt32), shards))}
+}
+
+// take counts one more, and tells whether there are too many now.
+func (b *Budget) take() (over bool) { return b != nil && b.used.Add(1) > b.limit }
+
+func (b *Budget) give() {
+	if b != nil {
+		b.used.Add(-1)
+	}
+}
+
 // objects keeps descriptors open after their last read: as there is no OPEN and no RELEASE, every READ would have to open
 // its object again. But not for long: an object that the cache has given up keeps its place on the disk until then.
 // Sharded, as all readers pass here.
 type objects struct {
 	store  cas.Store
+	budget *Budget
 	shards [shards]objectShard
 	sweeps atomic.Uint32
 
@@ -65,8 +92,8 @@ func openLimit() int {
 	return int(max(min(r.Cur/4, maxOpenObjects), shards))
 }
 
-func newObjects(store cas.Store, limit int) *objects {
-	t := &objects{store: store}
+func newObjects(store cas.Store, limit int, budget *Budget) *objects {
+	t := &objects{store: store, budget: budget}
 	for i := range t.shards {
 		t.shards[i].limit = max(limit/shards, 1)
 		t.shards[i].open = make(map[objectKey]*list.Element)
@@ -115,8 +142,8 @@ func (t *objects) openObject(ctx context.Context, o cas.Object) (*object, error)
 	obj := &object{file: f, key: k, refs: 2, used: t.sweeps.Load()}
 	s.open[k] = s.recent.PushFront(obj)
 	var victim *object
-	if s.recent.Len() > s.limit {
-		victim = s.evict()
+	if t.budget.take() || s.recent.Len() > s.limit {
+		victim = t.evict(s)
 	}
 	s.mu.Unlock()
 	if victim != nil {
@@ -147,7 +174,7 @@ func (t *objects) sweep() {
 		var victims []*object
 		s.mu.Lock()
 		for s.recent.Len() > 0 && s.recent.Back().Value.(*object).used != last {
-			if obj := s.evict(); obj != nil {
+			if obj := t.evict(s); obj != nil {
 				victims = append(victims, obj)
 			}
 		}
@@ -162,8 +189,9 @@ func (t *objects) sweep() {
 	}
 }
 
-// evict takes the least recently used object out and answers it if nobody reads it.
-func (s *objectShard) evict() *object {
+// evict takes the least recently used object of a shard out and answers it if nobody reads it.
+func (t *objects) evict(s *objectShard) *object {
+	t.budget.give()
 	e := s.recent.Back()
 	obj := s.recent.Remove(e).(*object)
 	delete(s.open, obj.key)
@@ -197,7 +225,7 @@ func (t *objects) close() {
 		s := &t.shards[i]
 		s.mu.Lock()
 		for s.recent.Len() > 0 {
-			if obj := s.evict(); obj != nil {
+			if obj := t.evict(s); obj != nil {
 				obj.file.Close()
 			}
 		}

@@ -139,7 +139,7 @@ func (s *files) add(t *testing.T, text string) cas.Object {
 
 func TestObjects(t *testing.T) {
 	store := &files{dir: t.TempDir()}
-	table := newObjects(store, shards) // one a shard
+	table := newObjects(store, shards, nil) // one a shard
 	var all []cas.Object
 	for i := range 200 {
 		all = append(all, store.add(t, fmt.Sprint("object ", i)))
@@ -199,7 +199,7 @@ func TestObjects(t *testing.T) {
 // A descriptor is closed when it was not used from one sweep to the next, so that what the cache gives up goes from the disk.
 func TestObjectsSwept(t *testing.T) {
 	store := &files{dir: t.TempDir()}
-	table := newObjects(store, 64)
+	table := newObjects(store, 64, nil)
 	defer table.close()
 	idle, read, used := store.add(t, "idle"), store.add(t, "being read"), store.add(t, "used")
 	for _, o := range []cas.Object{idle, used} {
@@ -244,8 +244,41 @@ func TestObjectsSwept(t *testing.T) {
 	}
 }
 
+// Two file systems of one process stay within what both may keep open, and what is read stays open nevertheless.
+func TestObjectsOfOneBudget(t *testing.T) {
+	budget := &Budget{limit: 20}
+	store := &files{dir: t.TempDir()}
+	tables := []*objects{newObjects(store, 1024, budget), newObjects(store, 1024, budget)}
+	for i := range 200 {
+		o := store.add(t, fmt.Sprint("object ", i))
+		obj, err := tables[i%2].openObject(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := obj.file.ReadAt(make([]byte, 1), 0); err != nil {
+			t.Errorf("closed under its reader: %v", err)
+		}
+		tables[i%2].put(obj)
+	}
+	kept := 0
+	for _, table := range tables {
+		for i := range table.shards {
+			kept += len(table.shards[i].open)
+		}
+	}
+	if kept == 0 || int64(kept) > budget.limit || budget.used.Load() != int64(kept) {
+		t.Errorf("%d are kept, %d counted, of %d", kept, budget.used.Load(), budget.limit)
+	}
+	for _, table := range tables {
+		table.close()
+	}
+	if n := budget.used.Load(); n != 0 {
+		t.Errorf("%d are counted after the end", n)
+	}
+}
+
 func TestObjectsOfTwoCompressions(t *testing.T) {
-	table := newObjects(&files{dir: t.TempDir()}, 64)
+	table := newObjects(&files{dir: t.TempDir()}, 64, nil)
 	o := table.store.(*files).add(t, "the same bytes")
 	plain, err := table.openObject(t.Context(), o)
 	if err != nil {

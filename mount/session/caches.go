@@ -7,6 +7,7 @@ import (
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/config"
 	"github.com/flatrun/flatrun/mount/enter"
+	"github.com/flatrun/flatrun/mount/fusefs"
 )
 
 // caches are where objects are kept on this machine.
@@ -16,11 +17,12 @@ type caches struct {
 	left  []string  // why tiers of it are left out
 	limit int64     // bytes, 0 = none
 	ahead config.Prefetch
+	open  *fusefs.Budget // descriptors of all repositories together
 }
 
 func openCaches(settings *config.Config, log *slog.Logger) (caches, error) {
 	s := settings.Cache
-	c := caches{limit: int64(s.Limit), ahead: settings.Prefetch}
+	c := caches{limit: int64(s.Limit), ahead: settings.Prefetch, open: fusefs.NewBudget()}
 	var err error
 	if c.main, err = cas.OpenCache(cas.CacheConfig{Dir: s.Dir, Limit: c.limit, Shared: s.Shared, Log: log}); err != nil {
 		return c, fmt.Errorf("cache: %w", err)

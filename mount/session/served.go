@@ -100,7 +100,7 @@ func (v *served) open(ctx context.Context, c caches, notes *os.File) error {
 	v.lookAhead(c)
 	v.fs, err = fusefs.New(fusefs.Config{
 		Repo: v.repo, Store: v.store, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Log: v.log,
-		Usage: c.usage, OnRead: v.reading, Timeout: requestDeadlines * cmp.Or(v.settings.Network.Deadline, time.Minute), Memory: notes,
+		Budget: c.open, Usage: c.usage, OnRead: v.reading, Timeout: requestDeadlines * cmp.Or(v.settings.Network.Deadline, time.Minute), Memory: notes,
 	})
 	if err != nil {
 		v.permission.end()
