@@ -40,18 +40,31 @@ func identity(c *catalog.Catalog, e *catalog.Entry) (int64, error) {
 	return c.GroupFirst(e.Parent, e.LinkGroup)
 }
 
-// elderPatience is how long an earlier catalog is waited for that an earlier server had opened.
-const elderPatience = 2 * time.Second
+const (
+	// elderPatience is how long an earlier catalog is waited for that an earlier server had opened.
+	elderPatience = 2 * time.Second
+	// elderPause is for how long, after one did not come, the others are asked of the cache only: where the network is down, a
+	// look-up must not wait for all of them, one after the other.
+	elderPause = time.Minute
+)
 
 // remembers tells whether an earlier catalog can be asked.
 func (fs *FS) remembers(elder *numbered) bool {
 	if elder.lost.Load() {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(fs.ctx, elderPatience)
+	patience := elderPatience
+	if late := fs.elderLate.Load(); late != nil && time.Since(*late) < elderPause {
+		patience = 0
+	}
+	ctx, cancel := context.WithTimeout(fs.ctx, patience)
 	defer cancel()
 	err := fs.load(ctx, elder)
 	if err != nil {
+		if patience > 0 && ctx.Err() != nil {
+			now := time.Now()
+			fs.elderLate.Store(&now)
+		}
 		elder.lost.Store(true)
 		fs.log.Info("unchanged files get new ids", "catalog", elder.hash, "reason", err)
 	}
