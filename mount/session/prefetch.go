@@ -159,13 +159,10 @@ func (p *prefetchRun) run(ctx context.Context, path string) error {
 func (p *prefetchRun) fetch(ctx context.Context, cancel context.CancelCauseFunc, o cas.Object) {
 	present := p.served.store.Has(o)
 	if !present {
-		f, err := p.served.store.Open(ctx, o)
-		if err == nil {
-			f.Close()
-		} else if ctx.Err() == nil {
-			p.failed(err, cancel)
-			return
-		} else {
+		if err := p.keep(ctx, o); err != nil {
+			if ctx.Err() == nil {
+				p.failed(err, cancel)
+			}
 			return
 		}
 	}
@@ -180,6 +177,22 @@ func (p *prefetchRun) fetch(ctx context.Context, cancel context.CancelCauseFunc,
 	if p.cfg.Progress != nil {
 		p.cfg.Progress(p.state())
 	}
+}
+
+// keep brings the object, which must be there afterwards, in the cache or in a tier below it: for a container it would be served
+// without a cache that is full, but it could not be read without the network.
+func (p *prefetchRun) keep(ctx context.Context, o cas.Object) error {
+	store := p.served.store
+	kept := store.Stats().Uncached
+	f, err := store.Open(ctx, o)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	if store.Stats().Uncached > kept && !store.Cache.Has(o) {
+		return fmt.Errorf("the cache %s cannot keep %v; make room on its disk, or give --into DIR", store.Cache.Dir(), o)
+	}
+	return nil
 }
 
 func (p *prefetchRun) failed(err error, cancel context.CancelCauseFunc) {

@@ -68,6 +68,28 @@ func TestPrefetch(t *testing.T) {
 	}
 }
 
+// What the cache cannot take is not there for a node without network, so it is an error.
+func TestPrefetchWithoutRoom(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("to root every directory is writable")
+	}
+	_, _, repos := serve(t)
+	w := newWorld(t, repos, "")
+	for _, dir := range []string{"txn", "quarantaine"} {
+		if err := os.MkdirAll(filepath.Join(w.cache, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(w.cache, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Chmod(w.cache, 0o700) })
+	r, err := w.prefetch(session.PrefetchConfig{Image: "registry.example.org/library/tool:1.0"})
+	if err == nil || !strings.Contains(err.Error(), "cannot keep") || r.Failed == 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 func TestPrefetchErrors(t *testing.T) {
 	_, server, repos := serve(t)
 	w := newWorld(t, repos, "network: {patience: 0, max_retries: 0}")
