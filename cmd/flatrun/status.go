@@ -58,6 +58,9 @@ func writeStatus(b *strings.Builder, s enter.Status) {
 		}
 		fmt.Fprintf(b, "\n    mounted at  %s\n    server      %s\n    proxy       %s\n", m.Mountpath, m.Server, m.Proxy)
 		fmt.Fprintf(b, "    fetched     %d objects, %s; %d found in the cache\n", m.Fetched, show.Size(m.Bytes), m.Hits)
+		if m.Uncached > 0 {
+			fmt.Fprintf(b, "    not cached  %d of them: the cache has no room, or is not writable\n", m.Uncached)
+		}
 		for i, h := range m.Held {
 			if h.Containers > 0 || i < len(m.Held)-1 {
 				fmt.Fprintf(b, "    kept        revision %d by %d containers\n", h.Revision, h.Containers)

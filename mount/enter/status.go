@@ -37,6 +37,7 @@ type MountStatus struct {
 	Fetched   int64                    `json:"fetched_objects"`
 	Bytes     int64                    `json:"fetched_bytes"`
 	Hits      int64                    `json:"cache_hits"`
+	Uncached  int64                    `json:"uncached_objects"`         // fetched, and served without the cache, which could not take them
 	Ahead     Ahead                    `json:"ahead"`                    // what was fetched before it was asked for
 	Network   Network                  `json:"network"`                  // how the servers were used
 	Failed    uint64                   `json:"failed_requests"`          // FUSE requests that ended with an error, ever; Failures has the latest

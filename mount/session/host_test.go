@@ -72,6 +72,9 @@ func TestHostMount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if out, err := run(t, "mount", r.FQRN, dir); err == nil || !strings.Contains(out, "is a mount of yours already") {
+		t.Errorf("mounted twice: %v %s", err, out)
+	}
 	if out, err := run(t, "umount", dir); err == nil || !strings.Contains(out, "busy") {
 		t.Errorf("umount of a used mount: %v %s", err, out)
 	}
@@ -97,6 +100,10 @@ func TestHostMountAtUsualPlace(t *testing.T) {
 	mustRun(t, "umount", r.FQRN)
 	if exists(filepath.Join(dir, "plain")) {
 		t.Error("still mounted")
+	}
+	out, err := run(t, "mount", "nobody.example.org")
+	if err == nil || strings.HasPrefix(out, "/") || exists(filepath.Join(filepath.Dir(dir), "nobody.example.org")) {
+		t.Errorf("a mount that failed says %s (%v), or leaves a directory", out, err)
 	}
 }
 

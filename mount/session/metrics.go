@@ -79,6 +79,7 @@ var mountMetrics = []metric{
 	{"flatrun_network_proxy_switches_total", "counter", "Turns to another proxy.", func(m *enter.MountStatus) float64 { return float64(m.Network.ProxySwitches) }},
 	{"flatrun_network_active_transfers", "gauge", "Transfers under way.", func(m *enter.MountStatus) float64 { return float64(m.Network.Active) }},
 	{"flatrun_failed_requests_total", "counter", "Requests of the kernel that ended with an error.", func(m *enter.MountStatus) float64 { return float64(m.Failed) }},
+	{"flatrun_uncached_objects_total", "counter", "Objects that the cache could not take.", func(m *enter.MountStatus) float64 { return float64(m.Uncached) }},
 	{"flatrun_cache_hits_total", "counter", "Objects found in the cache.", func(m *enter.MountStatus) float64 { return float64(m.Hits) }},
 }
 

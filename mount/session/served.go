@@ -227,7 +227,7 @@ func (v *served) status() enter.MountStatus {
 	s := enter.MountStatus{
 		FQRN: v.settings.FQRN, Mountpath: v.path, Tag: v.settings.Tag,
 		Revision: m.Revision, RootHash: m.Root.String(), Published: time.Unix(m.Timestamp, 0), TTL: v.repo.TTL(), Checked: checked,
-		Server: net.Host, Proxy: net.Proxy, Fetched: store.Objects + packs.Objects, Bytes: store.Wire + packs.Wire, Hits: store.Hits,
+		Server: net.Host, Proxy: net.Proxy, Fetched: store.Objects + packs.Objects, Bytes: store.Wire + packs.Wire, Hits: store.Hits, Uncached: store.Uncached,
 		Requests: v.fs.Counters(), Latency: v.fs.Latencies(), Took: v.fs.Took(), Slowest: slowest(v.fs), Failed: v.fs.Failed(),
 		Ahead: enter.Ahead{Objects: ahead.Fetched, Bytes: ahead.Bytes, Failed: ahead.Failed, Dropped: ahead.Dropped},
 		Network: enter.Network{Requests: net.Requests, Failures: net.Failures, HostSwitches: net.HostSwitches,
