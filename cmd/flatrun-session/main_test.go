@@ -40,6 +40,17 @@ func TestUsageErrors(t *testing.T) {
 	}
 }
 
+func TestAbsoluteSocket(t *testing.T) {
+	t.Chdir("/usr")
+	for given, want := range map[string]string{
+		"unix:m.sock": "unix:/usr/m.sock", "unix:/run/m": "unix:/run/m", "unix:": "unix:", "tcp:h:1": "tcp:h:1", "": "",
+	} {
+		if got, err := absoluteSocket(given); err != nil || got != want {
+			t.Errorf("%q: %q, %v", given, got, err)
+		}
+	}
+}
+
 func TestMountpoint(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")

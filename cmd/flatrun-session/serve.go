@@ -9,10 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/flatrun/flatrun/mount/config"
+	"github.com/flatrun/flatrun/mount/enter"
 	"github.com/flatrun/flatrun/mount/session"
 	"github.com/flatrun/flatrun/mount/session/keep"
 )
@@ -108,9 +110,26 @@ func runMount(ctx context.Context, c *call) error {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
-		defer fmt.Println(dir)
 	}
-	return c.startMount(fqrn, dir)
+	err = c.startMount(fqrn, dir)
+	switch {
+	case err != nil && mountedAt(dir):
+		return fmt.Errorf("mount %s: %s is a mount of yours already, see flatrun status; flatrun umount %[2]s comes first", fqrn, dir)
+	case len(c.args) > 1:
+	case err != nil:
+		os.Remove(dir) // it was made for this
+	default:
+		fmt.Println(dir)
+	}
+	return err
+}
+
+// mountedAt tells whether a server of the user's has its mount at dir.
+func mountedAt(dir string) bool {
+	all, err := session.List()
+	return err == nil && slices.ContainsFunc(all, func(s enter.Status) bool {
+		return s.Host && slices.ContainsFunc(s.Mounts, func(m enter.MountStatus) bool { return m.Mountpath == dir })
+	})
 }
 
 func mountpoint(args []string) (fqrn, dir string, err error) {
@@ -122,6 +141,9 @@ func mountpoint(args []string) (fqrn, dir string, err error) {
 		return "", "", err
 	}
 	st, err := os.Stat(dir)
+	if errors.Is(err, syscall.ENOTCONN) {
+		return "", "", fmt.Errorf("mount %s: the server of a mount at %s was killed; flatrun umount %[2]s comes first", fqrn, dir)
+	}
 	if err != nil {
 		return "", "", fmt.Errorf("mount %s: %w", fqrn, err)
 	}
@@ -129,6 +151,16 @@ func mountpoint(args []string) (fqrn, dir string, err error) {
 		return "", "", fmt.Errorf("mount %s: %s is not a directory", fqrn, dir)
 	}
 	return fqrn, dir, nil
+}
+
+// absoluteSocket is unix:PATH with a path that holds in any directory: the server has another one than the caller.
+func absoluteSocket(address string) (string, error) {
+	path, ok := strings.CutPrefix(address, "unix:")
+	if !ok || path == "" {
+		return address, nil
+	}
+	path, err := filepath.Abs(path)
+	return "unix:" + path, err
 }
 
 // startMount starts the server in the background. Its own process group and session keep the terminal's signals away.
@@ -140,7 +172,11 @@ func (c *call) startMount(fqrn, dir string) error {
 	defer ready.Close()
 	args := []string{"mount", fqrn, dir}
 	if c.metrics != "" {
-		args = append(args, "--metrics", c.metrics)
+		metrics, err := absoluteSocket(c.metrics)
+		if err != nil {
+			return err
+		}
+		args = append(args, "--metrics", metrics)
 	}
 	if c.config != "" {
 		config, err := filepath.Abs(c.config)
