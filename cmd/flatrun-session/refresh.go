@@ -35,6 +35,9 @@ func runRefresh(_ context.Context, c *call) error {
 			}
 		}
 	}
+	if len(all) == 0 && found {
+		fmt.Println("no session is running and no repository is mounted")
+	}
 	if !found {
 		return fmt.Errorf("neither a session nor flatrun mount shows %s; see flatrun status", name)
 	}

@@ -32,6 +32,9 @@ func runTop(p *program, _ *options, args []string) error {
 	if err != nil {
 		return err
 	}
+	if only != "" && !mounted(before, only) {
+		return fatal("%s is not mounted; flatrun status shows what is", only)
+	}
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(end)
@@ -56,6 +59,12 @@ func runTop(p *program, _ *options, args []string) error {
 			return err
 		}
 	}
+}
+
+func mounted(list []enter.Status, fqrn string) bool {
+	return slices.ContainsFunc(list, func(s enter.Status) bool {
+		return slices.ContainsFunc(s.Mounts, func(m enter.MountStatus) bool { return m.FQRN == fqrn })
+	})
 }
 
 // sessions asks for the state of all sessions and mounts.

@@ -26,6 +26,9 @@ func TestTop(t *testing.T) {
 	if strings.Contains(b.String(), "two.example.org") || strings.Index(b.String(), "/slow") > strings.Index(b.String(), "/quick") {
 		t.Errorf("got\n%s", b.String())
 	}
+	if list := []enter.Status{{}, mount(1, 1)}; !mounted(list, "two.example.org") || mounted(list, "three.example.org") {
+		t.Error("what is mounted is not known")
+	}
 	if got := percentile(nil, nil, 0.99); got != "-" {
 		t.Errorf("of nothing: %s", got)
 	}
