@@ -71,7 +71,7 @@ func OpenCache(cfg CacheConfig) (*Cache, error) {
 		return nil, fmt.Errorf("cache: %w; choose another directory with cache: {dir: …} in the configuration", err)
 	}
 	if err := unix.Access(filepath.Join(c.cfg.Dir, txnDir), unix.W_OK|unix.X_OK); err != nil {
-		return nil, fmt.Errorf("cache %s: not writable: %w; choose another directory with cache: {dir: …} in the configuration", c.cfg.Dir, err)
+		return nil, fmt.Errorf("cache %s: not writable: %w; choose another directory with cache: {dir: …} in the configuration, and name this one under lower: there", c.cfg.Dir, err)
 	}
 	c.removeStale()
 	return c, nil
