@@ -31,10 +31,10 @@ func runProfile(ctx context.Context, c *call) error {
 		return exportProfile(ctx, settings, c.args[1], c.args[2])
 	case verb == "import" && len(c.args) == 2:
 		return importProfile(settings, c.args[1])
-	case verb == "keep" && len(c.args) == 2:
-		return keepProfiles(settings, prefetch.Profiles(c.args[1]))
+	case verb == "keep" && len(c.args) == 3:
+		return keepProfiles(settings, prefetch.Profiles(c.args[1]), c.args[2])
 	}
-	return errors.New("usage: flatrun-session profile show IMAGE | export IMAGE FILE | import FILE | keep DIR")
+	return errors.New("usage: flatrun-session profile show IMAGE | export IMAGE FILE | import FILE | keep DIR RUNTIME-DIR")
 }
 
 func (c *call) showProfile(ctx context.Context, settings *config.Config) error {
@@ -120,33 +120,37 @@ func mergeProfile(settings *config.Config, image cas.Hash, p *prefetch.Profile) 
 // keepPatience is how long the session that recorded may take to end.
 const keepPatience = 20 * time.Second
 
-// keepProfiles takes over what a session has recorded, which it writes when it ends.
-func keepProfiles(settings *config.Config, from prefetch.Profiles) error {
-	for end := time.Now().Add(keepPatience); ; time.Sleep(50 * time.Millisecond) {
-		files, err := filepath.Glob(filepath.Join(string(from), "*"))
+// keepProfiles takes over what a session below the runtime directory has recorded, which it writes when it ends.
+func keepProfiles(settings *config.Config, from prefetch.Profiles, runtime string) error {
+	for end := time.Now().Add(keepPatience); running(runtime) && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
+	}
+	files, err := filepath.Glob(filepath.Join(string(from), "*"))
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		return errors.New("nothing was recorded: the image's start reads too little, or the repository has a pack for it already")
+	}
+	for _, f := range files {
+		image, err := cas.ParseHash(filepath.Base(f))
+		if strings.HasPrefix(filepath.Base(f), ".") || err != nil {
+			continue // not whole
+		}
+		p, err := from.Load(image)
 		if err != nil {
 			return err
 		}
-		if len(files) == 0 && time.Now().Before(end) {
-			continue
+		if err := mergeProfile(settings, image, p); err != nil {
+			return err
 		}
-		if len(files) == 0 {
-			return errors.New("nothing was recorded: the image's start reads too little, or the repository has a pack for it already")
-		}
-		for _, f := range files {
-			image, err := cas.ParseHash(filepath.Base(f))
-			if strings.HasPrefix(filepath.Base(f), ".") || err != nil {
-				continue // not whole yet
-			}
-			p, err := from.Load(image)
-			if err != nil {
-				return err
-			}
-			if err := mergeProfile(settings, image, p); err != nil {
-				return err
-			}
-			fmt.Fprintf(os.Stderr, "recorded %d objects\n", len(p.Objects))
-		}
-		return nil
+		fmt.Fprintf(os.Stderr, "recorded %d objects\n", len(p.Objects))
 	}
+	return nil
+}
+
+// running tells whether a session below the runtime directory has not ended: its log goes last.
+func running(runtime string) bool {
+	logs, err := filepath.Glob(filepath.Join(runtime, "flatrun", "*", "log"))
+	return err == nil && len(logs) > 0
 }

@@ -38,11 +38,14 @@ func TestImportProfile(t *testing.T) {
 	}
 	// What a recording session has left is taken over in the same way.
 	t.Setenv("FLATRUN_CACHE_DIR", filepath.Join(dir, "other"))
-	if err := run(t.Context(), []string{"profile", "keep", string(kept)}); err != nil {
+	if err := run(t.Context(), []string{"profile", "keep", string(kept), t.TempDir()}); err != nil {
 		t.Error(err)
 	}
 	if p, err := session.Profiles(filepath.Join(dir, "other")).Load(image); err != nil || len(p.Objects) != 2 {
 		t.Errorf("taken over: %+v, %v", p, err)
+	}
+	if err := run(t.Context(), []string{"profile", "keep", t.TempDir(), t.TempDir()}); err == nil || !strings.Contains(err.Error(), "nothing was recorded") {
+		t.Errorf("of nothing: %v", err)
 	}
 	nameless := file("nameless", &prefetch.Profile{Objects: []cas.Object{a}})
 	for args, want := range map[string]string{

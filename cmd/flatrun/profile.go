@@ -96,7 +96,7 @@ func runProfileRecord(p *program, _ *options, args []string) error {
 	} else if ran != nil {
 		return ran
 	}
-	return p.watchSession("profile", []string{"keep", filepath.Join(cache, "profiles")})
+	return p.watchSession("profile", []string{"keep", filepath.Join(cache, "profiles"), run})
 }
 
 // without is the environment but for some names.
