@@ -167,6 +167,18 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// TestSilentHead asks each host for the head once: a container's start waits for it.
+func TestSilentHead(t *testing.T) {
+	content := noise(1000)
+	silent, good := newSite(t, content, nil), newSite(t, content, nil)
+	silent.fault = silent.stall(-1)
+	c := newClient(t, Config{Servers: []string{silent.URL, good.URL}, TimeoutDirect: 500 * time.Millisecond, MaxRetries: 50})
+	wantContent(t, c, cas.Request{Name: head}, content)
+	if n := len(silent.requests()); n != 1 {
+		t.Errorf("%d requests to a host that does not answer, want 1", n)
+	}
+}
+
 // TestLowSpeed gives up transfers that trickle.
 func TestLowSpeed(t *testing.T) {
 	s := newSite(t, noise(200_000), nil)

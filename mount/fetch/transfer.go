@@ -96,7 +96,7 @@ func (t *transfer) next(f *failure) error {
 		}
 		return t.error(f)
 	}
-	if f.transfer && t.retries < t.c.cfg.MaxRetries {
+	if f.transfer && t.retries < t.c.cfg.MaxRetries && !t.silentHead(f) {
 		t.retries++
 		return t.wait(f, t.c.cfg.BackoffMax)
 	}
@@ -123,6 +123,12 @@ func (t *transfer) next(f *failure) error {
 		return t.error(f)
 	}
 	return nil
+}
+
+// silentHead says that who was asked for the repository's head did not answer within the whole time-out. He will hardly do so a
+// moment later, and whoever starts a container waits for it: the next one is asked, or the revision in the cache has to do.
+func (t *transfer) silentHead(f *failure) bool {
+	return errors.Is(f.err, errSilent) && !immutable(t.r.Name)
 }
 
 // patient says that all hosts and proxies are worth another round: the network has been down for a short time only.
