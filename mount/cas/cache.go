@@ -131,12 +131,27 @@ func (c *Cache) mkdir(name string) error {
 	}
 	path := filepath.Join(c.cfg.Dir, name)
 	if name == "" {
-		return os.MkdirAll(path, mode)
+		if err := os.MkdirAll(filepath.Dir(path), mode); err != nil {
+			return err
+		}
 	}
-	if err := os.Mkdir(path, mode); !errors.Is(err, fs.ErrExist) {
+	err := os.Mkdir(path, mode)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err == nil && c.cfg.Shared {
+		err = openToGroup(path)
+	}
+	return err
+}
+
+// openToGroup gives the group what the umask has taken, and leaves the bit alone that hands on the group.
+func openToGroup(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
 		return err
 	}
-	return nil
+	return os.Chmod(dir, info.Mode()|0o070)
 }
 
 // mode returns the permissions of an object's file.
@@ -202,7 +217,8 @@ func (c *Cache) open(o Object) (*os.File, error) {
 
 // used notes the use of an object, and pins it where that is wanted and not done.
 func (c *Cache) used(fd int, st *unix.Stat_t, pinned bool) {
-	if now := time.Now(); now.Sub(time.Unix(st.Atim.Unix())) > touchAfter {
+	// A use in the future is one before the clock was set back.
+	if now := time.Now(); now.Sub(time.Unix(st.Atim.Unix())).Abs() > touchAfter {
 		omit := unix.Timespec{Nsec: unix.UTIME_OMIT}
 		unix.UtimesNanoAt(fd, "", []unix.Timespec{unix.NsecToTimespec(now.UnixNano()), omit}, unix.AT_EMPTY_PATH)
 	}

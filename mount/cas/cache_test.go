@@ -207,6 +207,11 @@ func TestSharedCache(t *testing.T) {
 	if err != nil || st.Mode() != 0o660 {
 		t.Errorf("%v, error %v", st.Mode(), err)
 	}
+	for _, name := range []string{"", txnDir, "00", "ff"} { // whatever the umask is
+		if st, err := os.Stat(filepath.Join(c.Dir(), name)); err != nil || st.Mode().Perm() != 0o770 {
+			t.Errorf("directory %q: %v, error %v", name, st.Mode(), err)
+		}
+	}
 	for _, name := range []string{usageFile, lockFile} {
 		if _, err := os.Stat(filepath.Join(c.Dir(), name)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: %v", name, err)
@@ -232,6 +237,29 @@ func TestOpenCacheErrors(t *testing.T) {
 		if _, err := OpenCache(CacheConfig{Dir: dir}); err == nil || !strings.Contains(err.Error(), "cache") {
 			t.Errorf("%q: error %v", dir, err)
 		}
+	}
+}
+
+// TestClockSetBack: a use that seems to lie in the future is no reason to keep an object for ever, nor to forget those since.
+func TestClockSetBack(t *testing.T) {
+	c := newCache(t, 0)
+	o := store(t, c, text(1000, 1), false)
+	tomorrow := time.Now().AddDate(0, 0, 1)
+	if err := os.Chtimes(c.path(o.Hash), tomorrow, tomorrow); err != nil {
+		t.Fatal(err)
+	}
+	f, err := c.Open(o.Hash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if err := c.List(t.Context(), func(e Entry) error {
+		if e.Used.After(time.Now().Add(time.Minute)) {
+			t.Errorf("last used %s", e.Used)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
 	}
 }
 
