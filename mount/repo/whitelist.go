@@ -151,8 +151,9 @@ func (w *Whitelist) Verify(masters []*rsa.PublicKey, now time.Time) error {
 			w.Name, ErrWrongKey, len(masters))
 	}
 	if now.After(w.Expires) {
-		return fmt.Errorf("whitelist of %s: %w on %s; its owner has to sign it again",
-			w.Name, ErrExpired, w.Expires.Format("2006-01-02 15:04 MST"))
+		const minute = "2006-01-02 15:04 MST"
+		return fmt.Errorf("whitelist of %s: %w on %s, and here it is %s; its owner has to sign it again, or this host's clock is wrong",
+			w.Name, ErrExpired, w.Expires.Format(minute), now.UTC().Format(minute))
 	}
 	return nil
 }
