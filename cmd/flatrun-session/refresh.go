@@ -28,6 +28,9 @@ func runRefresh(_ context.Context, c *call) error {
 	var failed []error
 	found := name == ""
 	for _, s := range all {
+		if s.Hung != "" {
+			failed = append(failed, fmt.Errorf("%s: %s", s.Key, s.Hung))
+		}
 		for _, m := range s.Mounts {
 			if name == "" || m.FQRN == name || m.Mountpath == dir {
 				found = true

@@ -107,6 +107,11 @@ func writeTop(b *strings.Builder, before, now []enter.Status, passed time.Durati
 		}
 	}
 	w.Flush()
+	for _, s := range now {
+		if s.Hung != "" && only == "" {
+			fmt.Fprintf(b, "%s: %s\n", s.Key, s.Hung)
+		}
+	}
 	slices.SortFunc(slow, func(a, b enter.SlowObject) int { return int(b.Took - a.Took) })
 	if len(slow) > 0 {
 		fmt.Fprintf(b, "\nslowest files\n")

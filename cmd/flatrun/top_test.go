@@ -26,6 +26,11 @@ func TestTop(t *testing.T) {
 	if strings.Contains(b.String(), "two.example.org") || strings.Index(b.String(), "/slow") > strings.Index(b.String(), "/quick") {
 		t.Errorf("got\n%s", b.String())
 	}
+	b.Reset()
+	writeTop(&b, nil, []enter.Status{{Key: "login", Hung: "it is stopped"}}, time.Second, "")
+	if !strings.HasSuffix(b.String(), "login: it is stopped\n") {
+		t.Errorf("of a session that hangs: %s", b.String())
+	}
 	if list := []enter.Status{{}, mount(1, 1)}; !mounted(list, "two.example.org") || mounted(list, "three.example.org") {
 		t.Error("what is mounted is not known")
 	}
