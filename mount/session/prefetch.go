@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"github.com/flatrun/flatrun/mount/cas"
@@ -104,6 +105,8 @@ func (r *repositories) find(ctx context.Context, image string) (imagePlace, *ser
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("repository %s has no %s%s", fqrn, p, r.nearPath(ctx, fqrn, p))
 		}
+	} else if strings.HasPrefix(image, "/") || strings.HasPrefix(image, ".") {
+		err = fmt.Errorf("%s lies in no repository; give an image's name, or a path below /cvmfs/FQRN", image)
 	} else {
 		resolved, e := r.resolveName(ctx, image)
 		place.where, err = resolved, e

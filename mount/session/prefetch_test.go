@@ -95,6 +95,8 @@ func TestPrefetchErrors(t *testing.T) {
 	w := newWorld(t, repos, "network: {patience: 0, max_retries: 0}")
 	for image, want := range map[string]string{
 		"/cvmfs/test.example.org/plains": "did you mean /cvmfs/test.example.org/plain?",
+		"/etc":                           "lies in no repository",
+		"./image":                        "lies in no repository",
 		"no.such/image:1":                "is not in test.example.org",
 		"/cvmfs/nowhere.example.org/x":   "nowhere.example.org",
 	} {
