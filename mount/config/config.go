@@ -53,6 +53,8 @@ type Config struct {
 	Files    []string `json:"-"` // ours that were read, in order
 	Warnings []string `json:"-"`
 
+	options  Options
+	stamps   []stamp // of our files
 	env      func(string) string
 	root     string
 	origins  map[string]string    // by key, "cache.dir"
@@ -115,7 +117,7 @@ func Load(o Options) (*Config, error) {
 		Runtime:      site.Default(),
 		Native:       true,
 		Repositories: make(map[string]*Repository),
-		env:          o.Env, root: o.Root,
+		options:      o, env: o.Env, root: o.Root,
 		origins:  make(map[string]string),
 		sections: make(map[string][]section),
 	}
@@ -152,7 +154,11 @@ func (c *Config) readFiles(file string) error {
 		file = c.env("FLATRUN_CONFIG")
 	}
 	if file != "" {
+		c.stamps = []stamp{stampOf(file)}
 		return c.readFile(file)
+	}
+	for _, file := range c.searched() {
+		c.stamps = append(c.stamps, stampOf(file))
 	}
 	var faults []error
 	for _, file := range c.searched() {
@@ -174,6 +180,31 @@ func (c *Config) searched() []string {
 		files = append(files, filepath.Join(home, ".config/flatrun/config.yaml"))
 	}
 	return files
+}
+
+// stamp tells whether a file is what it was.
+type stamp struct {
+	file    string
+	changed time.Time // zero where it is not there
+	size    int64
+}
+
+func stampOf(file string) stamp {
+	s := stamp{file: file}
+	if info, err := os.Stat(file); err == nil {
+		s.changed, s.size = info.ModTime(), info.Size()
+	}
+	return s
+}
+
+// Fresh is the configuration as our files have it now: c itself, where they are what they were.
+func (c *Config) Fresh() (*Config, error) {
+	for _, s := range c.stamps {
+		if now := stampOf(s.file); !now.changed.Equal(s.changed) || now.size != s.size {
+			return Load(c.options)
+		}
+	}
+	return c, nil
 }
 
 // maxFile bounds our own files.

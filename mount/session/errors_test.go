@@ -21,6 +21,40 @@ func serveAs(t *testing.T, fqrn string, more ...repotest.File) (*repotest.Repo, 
 	return r, s, repository(s.URL, r.KeyPath)
 }
 
+// Whoever mends the configuration after an error goes on in the same session.
+func TestMendedConfiguration(t *testing.T) {
+	needFUSE(t)
+	good, server, _ := serve(t)
+	w := newWorld(t, map[string]string{good.FQRN: repository(server.URL, "/nonexistent.pub")}, "")
+	const image = "/cvmfs/test.example.org/plain"
+	if _, err := w.find(image); err == nil || !strings.Contains(err.Error(), "/nonexistent.pub") {
+		t.Fatalf("without a key: %v", err)
+	}
+	pid := w.server()
+	text, err := os.ReadFile(w.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(w.config, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(strings.ReplaceAll(string(text), "/nonexistent.pub", good.KeyPath))
+	if _, err := w.find(image); err != nil || w.server() != pid {
+		t.Errorf("mended: %v; server %d, was %d", err, w.server(), pid)
+	}
+	// What is mounted stays as it is, and a fault in the file is told to those who want something else.
+	write(string(text) + "frob: 1\n")
+	if _, err := w.find(image); err != nil {
+		t.Errorf("what is mounted: %v", err)
+	}
+	if _, err := w.find("/cvmfs/other.example.org/x"); err == nil || !strings.Contains(err.Error(), "there is no key frob") {
+		t.Errorf("with a fault: %v", err)
+	}
+}
+
 // Each failure is one line that names the thing and what is wrong with it, and leaves the session usable.
 func TestFailures(t *testing.T) {
 	needFUSE(t)

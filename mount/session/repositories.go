@@ -54,7 +54,7 @@ func openRepositories(settings *config.Config, t *tree, log *slog.Logger, errors
 // place tells where the repository is mounted, and mounts it if it is not. The second answer is nil where the site has it
 // mounted.
 func (r *repositories) place(ctx context.Context, fqrn string) (enter.Resolved, *served, error) {
-	settings, err := r.settings.Repository(fqrn)
+	settings, err := r.configured(fqrn)
 	ours := err == nil && (settings.Tag != "" || !settings.Native)
 	if dir := filepath.Join("/cvmfs", fqrn); !ours && r.onHost(fqrn) {
 		revision, _ := strconv.ParseUint(attribute(dir, "user.revision"), 10, 64)
@@ -72,6 +72,28 @@ func (r *repositories) place(ctx context.Context, fqrn string) (enter.Resolved, 
 		return enter.Resolved{}, nil, err
 	}
 	return enter.Resolved{Path: dir, Source: dir, FQRN: settings.FQRN, InRepo: "/", Revision: rev.Manifest().Revision}, v, nil
+}
+
+// configured is what is configured about the repository. One that is not mounted goes by what our files say now: whoever mended
+// them after an error must not have to end the session.
+func (r *repositories) configured(fqrn string) (*config.Repository, error) {
+	r.mu.Lock()
+	s := r.slots[fqrn]
+	r.mu.Unlock()
+	if s != nil {
+		select {
+		case <-s.done:
+			if s.err == nil {
+				return s.served.settings, nil
+			}
+		default:
+		}
+	}
+	settings, err := r.settings.Fresh()
+	if err != nil {
+		return nil, err
+	}
+	return settings.Repository(fqrn)
 }
 
 // get returns the mounted repository. The first who asks mounts it; after a failure the next one tries again.
