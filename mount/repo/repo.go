@@ -48,8 +48,9 @@ type Config struct {
 	Status    func() Status       // what the magic attributes tell of the network; nil for nothing
 	Version   string              // of this program, for the magic attribute
 
-	// Shown is the root catalog of the revision that a server before this one had verified and showed, zero for none. Where no
-	// head can be verified now, this revision is gone on with: what was vouched for stays readable, whatever became of the whitelist.
+	// Shown is the root catalog of the revision that a server before this one had verified and showed, zero for none. This
+	// revision is gone on with, until Refresh finds a newer one: what was vouched for stays readable, whatever became of the
+	// network and the whitelist.
 	Shown cas.Hash
 
 	Log *slog.Logger // nil discards
@@ -100,6 +101,9 @@ func Open(ctx context.Context, cfg Config) (*Repository, error) {
 	}
 	if len(cfg.Keys) == 0 {
 		return nil, fmt.Errorf("repository %s: no master key is configured; set public_keys", cfg.FQRN)
+	}
+	if r.resume(ctx) {
+		return r, nil
 	}
 	if _, err := r.update(ctx); err != nil {
 		r.Close()

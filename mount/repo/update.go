@@ -177,6 +177,22 @@ func (r *Repository) remember(v *Revision) {
 	}
 }
 
+// resume begins with the revision that was shown before, if the cache has it: whoever waits for its files must not wait until it
+// is known what is new. Refresh finds that out.
+func (r *Repository) resume(ctx context.Context) bool {
+	if r.cfg.Shown.IsZero() || r.cfg.Cache == nil || !r.cfg.Cache.Has(cas.Object{Hash: r.cfg.Shown, Size: -1}) {
+		return false
+	}
+	v, black := r.cached(ctx), r.blacklist()
+	if v == nil || black.checkRevision(v.manifest.Revision) != nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.head, r.checked = v, r.cfg.Now()
+	return true
+}
+
 // cached is the revision that was shown before, else that of the breadcrumb, nil
 // where there is none or its root catalog cannot be had. The breadcrumb was
 // written after verification.

@@ -55,7 +55,8 @@ func Mount(ctx context.Context, cfg HostConfig, ready func()) error {
 	if m.caches, err = openCaches(cfg.Settings, cfg.Log); err != nil {
 		return err
 	}
-	if len(cfg.Kept) > 0 {
+	resumed := len(cfg.Kept) > 0
+	if resumed {
 		err = m.resume(settings)
 	} else {
 		err = m.mount(ctx, settings)
@@ -65,7 +66,11 @@ func Mount(ctx context.Context, cfg HostConfig, ready func()) error {
 	}
 	defer m.served.close()
 	m.served.path = cfg.Dir
-	m.served.follow(m.report)
+	first := m.served.interval()
+	if resumed {
+		first = 0
+	}
+	m.served.follow(first, m.report)
 	listener, err := m.listen()
 	if err != nil {
 		return errors.Join(err, fusefs.UnmountHelper(cfg.Dir))

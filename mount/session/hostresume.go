@@ -43,7 +43,7 @@ func (m *hostMount) resume(settings *config.Repository) error {
 	if m.served, err = openServed(context.Background(), settings, m.caches, files[1], m.cfg.Log); err != nil {
 		return err
 	}
-	if err := m.served.takeOver(files[0], m.report); err != nil {
+	if err := m.served.takeOver(files[0]); err != nil {
 		return fmt.Errorf("repository %s: go on with the mount: %w", settings.FQRN, err)
 	}
 	m.report(errors.New("the mount's server was killed, and another one goes on"))

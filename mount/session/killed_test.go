@@ -148,11 +148,31 @@ func TestServerKilled(t *testing.T) {
 		t.Fatalf("before it is published: %q", got)
 	}
 	w.killed()
+	eventually(t, "the new revision is found", func() bool { return w.mount().Revision == 2 })
 	if got := w.inside("registry.example.org/library/tool:1.0").do("cat new"); got != "new" {
 		t.Fatalf("the new revision reads %q", got)
 	}
 	if got := c.do("cat new; cat etc/motd"); got != "hello" {
 		t.Fatalf("after the new revision: %q", got)
+	}
+}
+
+// Nor does the next server wait for a network that swallows everything.
+func TestServerKilledOffline(t *testing.T) {
+	needFUSE(t)
+	_, server, repos := serve(t)
+	w := newWorld(t, repos, "network: {timeout_direct: 1h, deadline: 1h}")
+	c := w.inside("registry.example.org/library/tool:1.0")
+	if !w.resumable() {
+		t.Skip("this kernel does not send requests again")
+	}
+	if got := c.do("cat etc/motd"); got != "hello" {
+		t.Fatalf("before: %q", got)
+	}
+	server.Fail("*", repotest.Fault{Hang: true})
+	w.killed()
+	if got := c.do("ls; ls etc/none; cat etc/motd"); got != "hello" {
+		t.Errorf("afterwards: %q", got)
 	}
 }
 

@@ -142,7 +142,7 @@ func (r *repositories) mount(ctx context.Context, settings *config.Repository) (
 		return nil, fmt.Errorf("repository %s: %w", settings.FQRN, err)
 	}
 	v.moved = r.moved
-	v.follow(r.report)
+	v.follow(v.interval(), r.report)
 	r.log.Info("mounted", "repository", settings.FQRN, "revision", v.repo.Head().Manifest().Revision, "took", time.Since(began))
 	return v, nil
 }

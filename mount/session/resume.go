@@ -138,7 +138,7 @@ func (r *repositories) resumeMount(fqrn string, files []*os.File) error {
 	if err != nil {
 		return err
 	}
-	if err := v.takeOver(files[0], r.report); err != nil {
+	if err := v.takeOver(files[0]); err != nil {
 		return err
 	}
 	v.path = filepath.Join(r.tree.dir, fqrn)
@@ -148,14 +148,14 @@ func (r *repositories) resumeMount(fqrn string, files []*os.File) error {
 	r.slots[fqrn] = s
 	r.mu.Unlock()
 	v.moved = r.moved
-	v.follow(r.report)
+	v.follow(0, r.report)
 	r.log.Info("goes on with a mount", "repository", fqrn, "revision", v.repo.Head().Manifest().Revision, "took", time.Since(began))
 	return nil
 }
 
-// takeOver goes on with a mount by its descriptor of /dev/fuse, which it closes, and moves it to the head, if that has moved
-// on meanwhile. After an error v is closed.
-func (v *served) takeOver(device *os.File, report func(error)) error {
+// takeOver goes on with a mount by its descriptor of /dev/fuse, which it closes. What has become new meanwhile, follow finds and
+// shows. After an error v is closed.
+func (v *served) takeOver(device *os.File) error {
 	// The file system takes a descriptor over, and files close theirs when nobody refers to them any more.
 	dev, err := unix.FcntlInt(device.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err == nil {
@@ -166,13 +166,5 @@ func (v *served) takeOver(device *os.File, report func(error)) error {
 		return err
 	}
 	device.Close()
-	if offline, err := v.repo.Offline(); offline {
-		report(fmt.Errorf("repository %s: goes on with revision %d, which was verified before: %w", v.settings.FQRN, v.repo.Head().Manifest().Revision, err))
-	}
-	go func() {
-		if err := v.fs.Update(context.Background()); err != nil {
-			report(err)
-		}
-	}()
 	return nil
 }

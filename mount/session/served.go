@@ -126,16 +126,17 @@ func (v *served) network() repo.Status {
 	return repo.Status{Host: s.Host, Proxy: s.Proxy}
 }
 
-// follow looks for a new revision whenever the manifest's time to live is over, and shows it, until close.
-func (v *served) follow(report func(error)) {
+// follow looks for a new revision after some time, and then whenever the manifest's time to live is over, and shows it, until
+// close.
+func (v *served) follow(first time.Duration, report func(error)) {
 	ctx, stop := context.WithCancel(context.Background())
 	v.stop = stop
 	go func() {
-		for {
+		for wait := first; ; wait = v.interval() {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(v.interval()):
+			case <-time.After(wait):
 			}
 			if err := v.refresh(ctx); err != nil && ctx.Err() == nil {
 				report(err)
