@@ -129,7 +129,7 @@ func (s *server) processes() []int {
 		if err != nil || pid == os.Getpid() || pid == s.parent {
 			continue
 		}
-		if s.inside(filepath.Join("/proc", e.Name(), "ns/user")) && !descends(pid, os.Getpid()) {
+		if s.inside(filepath.Join("/proc", e.Name(), "ns/user")) && !ended(pid) && !descends(pid, os.Getpid()) {
 			inside = append(inside, pid)
 		}
 	}
@@ -146,17 +146,28 @@ func descends(pid, from int) bool {
 
 // parentOf is the process that started pid, 0 where that cannot be told.
 func parentOf(pid int) int {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := strings.Cut(string(b[bytes.LastIndexByte(b, ')')+1:]), " ") // behind the name, which may hold anything
-	fields := strings.Fields(rest)
+	fields := stat(pid)
 	if len(fields) < 2 {
 		return 0
 	}
 	parent, _ := strconv.Atoi(fields[1])
 	return parent
+}
+
+// ended tells whether all that is left of the process is its exit code. In a container whose first process collects none, that
+// stays for good.
+func ended(pid int) bool {
+	fields := stat(pid)
+	return len(fields) > 17 && fields[0] == "Z" && fields[17] == "1" // one thread: the first may have ended before the others
+}
+
+// stat are the fields of /proc/PID/stat from the third on.
+func stat(pid int) []string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])) // behind the name, which may hold anything
 }
 
 // inside climbs from the user namespace to its parents, which the kernel shows as far as they are ours or below ours.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -274,6 +275,34 @@ func TestQuit(t *testing.T) {
 	waitGone(t, status.PID)
 	if exists(w.dir) {
 		t.Error("the directory is left")
+	}
+}
+
+// A process that has ended uses nothing, although nobody has collected its exit code.
+func TestQuitBesideZombie(t *testing.T) {
+	needFUSE(t)
+	_, _, repos := serve(t)
+	w := newWorld(t, repos, "")
+	h := w.hold("sh", "debian:12", "echo ready; read x")
+	h.line(t)
+	if status, ok := w.status(); !ok || status.Users != 1 {
+		t.Errorf("%d processes are counted", status.Users)
+	}
+	h.in.Close()
+	eventually(t, "a process that ended is not counted", func() bool {
+		status, ok := w.status()
+		return ok && status.Users == 0 && status.Clients == 0
+	})
+	if state, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(h.cmd.Process.Pid), "stat")); err != nil || !strings.Contains(string(state), ") Z ") {
+		t.Errorf("it is %q, %v, want a zombie", state, err)
+	}
+	s, err := enter.Dial(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Quit(false); err != nil {
+		t.Error(err)
 	}
 }
 
