@@ -180,21 +180,24 @@ type layerItem struct {
 }
 
 // mergeDirs is the directory that is seen where stack ends in one, and the lowest layer that shows through it. The
-// attributes are those of the highest layer that lists the directory.
+// attributes are those of the highest layer that lists the directory, even if a higher one empties it: who unpacks layers
+// one by one removes what is in it and leaves it as it is.
 func mergeDirs(stack []layerItem, floor int) (publish.Item, int) {
 	seen := stack[len(stack)-1].Item
-	for i := len(stack) - 1; i >= 0; i-- {
+	emptied := false
+	for i := len(stack) - 1; i >= 0 && !(emptied && !isImplied(seen.Entry)); i-- {
 		s := stack[i]
 		if !s.Entry.IsDir() {
-			floor = s.layer + 1
+			if !emptied {
+				floor = s.layer + 1
+			}
 			break
 		}
 		if isImplied(seen.Entry) {
 			seen = s.Item
 		}
-		if isOpaque(s.Entry) {
-			floor = s.layer
-			break
+		if isOpaque(s.Entry) && !emptied {
+			floor, emptied = s.layer, true
 		}
 	}
 	seen.Entry.Xattrs = withoutMarks(seen.Entry.Xattrs)

@@ -105,6 +105,14 @@ func TestMerge(t *testing.T) {
 			stream(dir("", 1), dir("/a", 1), dir("/a/d", 1), file("/a/d/x", 1), file("/a/x", 1)),
 			stream(dir("", 2), dir("/a", 2, layer.OpaqueTrusted, layer.OpaqueUser), file("/a/y", 2)),
 		}, " d 2\n/a d 2\n/a/y f 2\n"},
+		{"one that is not listed keeps the attributes of the one below", []iter.Seq2[publish.Item, error]{
+			stream(dir("", 1), dir("/a", 1), file("/a/x", 1)), stream(dir("", 2), dir("/a", 2, layer.Implied), file("/a/y", 2)),
+			stream(dir("", 3), dir("/a", 0, layer.Implied, layer.OpaqueTrusted), file("/a/z", 3)),
+		}, " d 3\n/a d 1\n/a/z f 3\n"},
+		{"unless that was removed", []iter.Seq2[publish.Item, error]{
+			stream(dir("", 1), dir("/a", 1), file("/a/x", 1)), stream(dir("", 2), whiteout("/a")),
+			stream(dir("", 3), dir("/a", 0, layer.Implied, layer.OpaqueTrusted), file("/a/z", 3)),
+		}, " d 3\n/a d 0\n/a/z f 3\n"},
 		{"a directory becomes a file and hides its content", []iter.Seq2[publish.Item, error]{
 			stream(dir("", 1), dir("/a", 1), file("/a/x", 1)), stream(dir("", 2), file("/a", 2)),
 		}, " d 2\n/a f 2\n"},
@@ -166,7 +174,7 @@ func (o overlay) apply(n int, layer []publish.Item) {
 			if isOpaque(it.Entry) || was && !old.Entry.IsDir() {
 				o.remove(it.Path, lower)
 			}
-			if old, was := o[it.Path]; isImplied(it.Entry) && was {
+			if isImplied(it.Entry) && was && old.Entry.IsDir() {
 				it = old
 			}
 			o[it.Path] = it
@@ -238,9 +246,11 @@ func randomLayer(r *rand.Rand, mtime int64, lower overlay) []publish.Item {
 		if !isDir(entries[path]) || hasChildren(entries, path) {
 			continue
 		}
-		switch r.IntN(7) {
+		switch r.IntN(8) {
 		case 0:
 			entries[path] = dir(path, mtime)
+		case 7:
+			entries[path] = dir(path, mtime, layer.Implied, layer.OpaqueTrusted, layer.OpaqueUser)
 		case 1:
 			entries[path] = dir(path, mtime, layer.OpaqueTrusted, layer.OpaqueUser)
 		case 2:

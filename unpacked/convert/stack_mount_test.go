@@ -140,6 +140,9 @@ func tarOf(t *testing.T, items []publish.Item) v1.Layer {
 			others = append(others, tar.Header{Name: dir + ".wh." + base, Typeflag: tar.TypeReg})
 			continue
 		case isImplied(it.Entry):
+			if isOpaque(it.Entry) {
+				others = append(others, tar.Header{Name: h.Name + "/.wh..wh..opq", Typeflag: tar.TypeReg})
+			}
 			continue
 		case it.Entry.IsDir():
 			h.Typeflag = tar.TypeDir

@@ -161,7 +161,7 @@ func TestRead(t *testing.T) {
 			" dir\n/d dir trusted user\n/d/x file 0\n"},
 		{"removed and made again as a file", []line{{name: ".", typ: dir}, {name: "f", typ: reg, target: "1"}, {name: ".wh.f", typ: reg}}, " dir\n/f file 1\n"},
 		{"removed, and something in it", []line{{name: ".", typ: dir}, {name: ".wh.d", typ: reg}, {name: "d/x", typ: reg}},
-			" dir\n/d dir trusted user.overlay.implied user\n/d/x file 0\n"},
+			" dir\n/d dir trusted user\n/d/x file 0\n"},
 		{"aufs's own files", []line{{name: ".", typ: dir}, {name: ".wh..wh.plnk", typ: dir}, {name: ".wh..wh.plnk/x", typ: reg}, {name: ".wh..wh.aufs", typ: reg},
 			{name: ".wh..wh.orph/d/", typ: dir}, {name: ".wh..wh.orph/.wh.f", typ: reg}, {name: ".wh..wh.orph/l", typ: sym, target: "x"}}, " dir\n"},
 		{"names of a file that aufs kept", []line{{name: ".", typ: dir}, {name: ".wh..wh.plnk/7.9", typ: reg, target: "1"}, {name: ".wh..wh.plnk/7.10", typ: hard, target: ".wh..wh.plnk/7.9"},

@@ -128,7 +128,10 @@ func (b *builder) path(same []record, next string) error {
 	row, marks, found := b.choose(same)
 	inside := next != "" && strings.HasPrefix(next, p+"/")
 	switch {
-	case !found && marks[opaque], !found && marks[whiteout] && inside:
+	case !found && marks[whiteout] && inside: // made anew, whatever a lower layer has
+		row.Entry = impliedDir(0)
+		setOpaque(&row.Entry)
+	case !found && marks[opaque]:
 		row.Entry = impliedDir(0)
 		row.Entry.Xattrs = map[string][]byte{Implied: []byte("y")}
 		fallthrough
