@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/catalog"
+	"github.com/flatrun/flatrun/mount/deflate"
 	"github.com/flatrun/flatrun/mount/repo"
 )
 
@@ -116,6 +118,9 @@ func (c *checker) head(ctx context.Context, m *repo.Manifest) (*catalog.History,
 			c.object(ctx, "manifest", o)
 		}
 	}
+	if err := c.packing(ctx, m); err != nil {
+		return nil, err
+	}
 	if err := c.reflog(ctx, m); err != nil {
 		return nil, err
 	}
@@ -137,6 +142,30 @@ func (c *checker) head(ctx context.Context, m *repo.Manifest) (*catalog.History,
 		}
 	}
 	return history, nil
+}
+
+// packing looks whether certificate and metainfo are as the official replication stores them, which unpacks and packs these
+// two: earlier versions of this package packed them otherwise, and a replica then has other bytes under their names.
+func (c *checker) packing(ctx context.Context, m *repo.Manifest) error {
+	for what, o := range map[string]cas.Object{
+		"certificate": {Hash: m.Certificate, Suffix: cas.CertificateSuffix}, "metainfo": {Hash: m.Metainfo, Suffix: cas.MetainfoSuffix},
+	} {
+		if o.Hash.IsZero() {
+			continue
+		}
+		stored, err := readAll(ctx, c.s, o.Name(), maxHeadFile)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // told already
+		}
+		if err != nil {
+			return err
+		}
+		plain, err := io.ReadAll(io.LimitReader(deflate.NewReader(bytes.NewReader(stored), deflate.Zlib), deflate.MaxExact+1))
+		if err == nil && len(plain) <= deflate.MaxExact && !bytes.Equal(deflate.Exact(plain), stored) {
+			c.problem("%s: replicas that the official tools make will have other bytes under its name: flathub resign %s", what, m.Name)
+		}
+	}
+	return nil
 }
 
 func (c *checker) reflog(ctx context.Context, m *repo.Manifest) error {

@@ -3,7 +3,9 @@ package publish
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -45,7 +47,8 @@ func readWhitelist(ctx context.Context, s Storage) (*repo.Whitelist, error) {
 }
 
 // Resign signs the whitelist anew with the master key, for 30 days, and the
-// manifest with the repository key. Where ours is among the allowed certificates
+// manifest with the repository key, and packs the metainfo anew, see
+// checker.packing. Where ours is among the allowed certificates
 // the others stay allowed; where it is new it replaces them.
 func Resign(ctx context.Context, s Storage, keys Keys, o Options) (err error) {
 	o.fill()
@@ -91,10 +94,29 @@ func Resign(ctx context.Context, s Storage, keys Keys, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err := tx.editHead(ctx, func(*Tx, *head) error { return nil }); err != nil || known {
+	if _, err := tx.editHead(ctx, packMetainfo(ctx)); err != nil || known {
 		return err
 	}
 	return allow(ours)
+}
+
+// packMetainfo has the present metainfo stored anew.
+func packMetainfo(ctx context.Context) func(*Tx, *head) error {
+	return func(tx *Tx, h *head) error {
+		o := cas.Object{Hash: h.manifest.Metainfo, Suffix: cas.MetainfoSuffix, Size: -1}
+		if o.Hash.IsZero() {
+			return nil
+		}
+		b, err := cas.ReadVerified(ctx, Fetcher(tx.storage), o)
+		if errors.Is(err, fs.ErrNotExist) { // a check tells; there is nothing to be done here
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read metainfo: %w", err)
+		}
+		h.metainfo = slices.Clone(b)
+		return nil
+	}
 }
 
 // heldLease is a lock that outlives the transaction under it.
