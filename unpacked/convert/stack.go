@@ -2,6 +2,7 @@ package convert
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io/fs"
 	"iter"
@@ -101,38 +102,13 @@ type pair struct {
 // together walks two streams in step.
 func together(flat, shown iter.Seq2[layerItem, error]) iter.Seq2[pair, error] {
 	return func(yield func(pair, error) bool) {
-		nextFlat, stopFlat := iter.Pull2(flat)
-		defer stopFlat()
-		nextShown, stopShown := iter.Pull2(shown)
-		defer stopShown()
-		a, errA, okA := nextFlat()
-		b, errB, okB := nextShown()
-		for okA || okB {
-			if err := errors.Join(errA, errB); err != nil {
-				yield(pair{}, err)
-				return
+		byPath := func(x, y *layerItem) int { return publish.ComparePaths(x.Path, y.Path) }
+		for at, err := range publish.Together(flat, shown, byPath) {
+			p := pair{flat: at.A, shown: at.B}
+			if first := cmp.Or(at.A, at.B); first != nil {
+				p.path = first.Path
 			}
-			order := 0
-			switch {
-			case !okA:
-				order = 1
-			case !okB:
-				order = -1
-			default:
-				order = publish.ComparePaths(a.Path, b.Path)
-			}
-			var p pair
-			if order <= 0 {
-				it := a
-				p.path, p.flat = it.Path, &it
-				a, errA, okA = nextFlat()
-			}
-			if order >= 0 {
-				it := b
-				p.path, p.shown = it.Path, &it
-				b, errB, okB = nextShown()
-			}
-			if !yield(p, nil) {
+			if !yield(p, err) {
 				return
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/flatrun/flatrun/mount/catalog"
 )
@@ -121,34 +122,23 @@ func (d *differ) children(tree *baseTree, src *source) (iter.Seq2[*source, error
 
 // merge pairs the children by name.
 func (d *differ) merge(as, bs iter.Seq2[*source, error]) error {
-	nextA, stopA := iter.Pull2(as)
-	defer stopA()
-	nextB, stopB := iter.Pull2(bs)
-	defer stopB()
-	a, errA, _ := nextA()
-	b, errB, _ := nextB()
-	for a != nil || b != nil {
-		var from, to *source
-		if a != nil && (b == nil || a.item.Entry.Name <= b.item.Entry.Name) {
-			from = a
+	byName := func(x, y **source) int { return strings.Compare((*x).item.Entry.Name, (*y).item.Entry.Name) }
+	for at, err := range Together(as, bs, byName) {
+		if err != nil {
+			return err
 		}
-		if b != nil && (a == nil || b.item.Entry.Name <= a.item.Entry.Name) {
-			to = b
+		var from, to *source
+		if at.A != nil {
+			from = *at.A
+		}
+		if at.B != nil {
+			to = *at.B
 		}
 		if err := d.node(from, to); err != nil {
 			return err
 		}
-		if from != nil {
-			a, errA, _ = nextA()
-		}
-		if to != nil {
-			b, errB, _ = nextB()
-		}
 	}
-	if errA != nil {
-		return errA
-	}
-	return errB
+	return nil
 }
 
 // equal compares what users see of two entries. The link count of directories
