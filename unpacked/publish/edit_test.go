@@ -52,7 +52,7 @@ func TestRefusedEdits(t *testing.T) {
 		name, want string
 		edit       func(tx *Tx) error
 	}{
-		{"relative", "a/b", func(tx *Tx) error { return tx.MkdirAll("a/b") }},
+		{"relative", "a/b", func(tx *Tx) error { return tx.Put(*tx.directory("a/b")) }},
 		{"dots", "/a/../b", func(tx *Tx) error { return tx.Remove("/a/../b") }},
 		{"slash", "/a/", func(tx *Tx) error { return tx.Symlink("/a/", "x") }},
 		{"root", "/", func(tx *Tx) error { return tx.Remove("") }},
@@ -61,8 +61,8 @@ func TestRefusedEdits(t *testing.T) {
 		{"empty link", "/l", func(tx *Tx) error { return tx.Symlink("/l", "") }},
 		{"file over directory", "/dir", func(tx *Tx) error { return tx.PutFile("/dir", 0o644, strings.NewReader("")) }},
 		{"below a file", "/dir/file", func(tx *Tx) error { return tx.Symlink("/dir/file/l", "x") }},
-		{"directory below a file", "/dir/file", func(tx *Tx) error { return tx.MkdirAll("/dir/file/d") }},
-		{"marker directory", "/.cvmfscatalog", func(tx *Tx) error { return tx.MkdirAll("/.cvmfscatalog") }},
+		{"directory below a file", "/dir/file", func(tx *Tx) error { return tx.Put(*tx.directory("/dir/file/d")) }},
+		{"marker directory", "/.cvmfscatalog", func(tx *Tx) error { return tx.Put(*tx.directory("/.cvmfscatalog")) }},
 		{"order", "/new/a", stream(directory("/new"), regular("/new/b"), regular("/new/a"))},
 		{"twice", "/new/a", stream(directory("/new"), regular("/new/a"), regular("/new/a"))},
 		{"outside", "/other", stream(directory("/new"), regular("/other"))},
@@ -104,9 +104,9 @@ func TestEditsOfOnePath(t *testing.T) {
 	r.publish(func(tx *Tx) error {
 		for _, edit := range []error{
 			tx.Remove("/a"), tx.Symlink("/a", "elsewhere"), // a directory becomes a link
-			tx.MkdirAll("/b/c"), tx.Remove("/b"), tx.PutFile("/b", 0o600, strings.NewReader("b")),
+			tx.Put(*tx.directory("/b/c")), tx.Remove("/b"), tx.PutFile("/b", 0o600, strings.NewReader("b")),
 			tx.PutFile("/c/d", 0o600, strings.NewReader("d")), tx.Remove("/c/d"),
-			tx.MkdirAll("/gone/x"), tx.Remove("/gone"), tx.Remove("/gone/x"), // nothing comes back
+			tx.Put(*tx.directory("/gone/x")), tx.Remove("/gone"), tx.Remove("/gone/x"), // nothing comes back
 			tx.Replace("/t", tx.items(t, map[string]file{"/t": dirOf(2), "/t/x": text("x"), "/t/y": text("y")})), tx.Remove("/t/x"),
 		} {
 			if edit != nil {

@@ -140,7 +140,8 @@ func (m *model) step(tx *Tx) error {
 		return nil
 	}
 	m.mkdirs(path)
-	return tx.MkdirAll(path)
+	m.tree[path] = file{mode: unix.S_IFDIR | 0o755, mtime: m.now}
+	return tx.Put(*tx.directory(path))
 }
 
 // unlink takes a name from the hard-link group that it may be in.

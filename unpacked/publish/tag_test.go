@@ -117,9 +117,6 @@ func TestCommitOfNothing(t *testing.T) {
 	r := newTestRepo(t)
 	before := r.put("/f", "x")
 	m := r.publish(func(tx *Tx) error {
-		if err := tx.MkdirAll(""); err != nil {
-			return err
-		}
 		return tx.Remove("/nothing/there")
 	})
 	if m.Revision != before.Revision || m.Root != before.Root {
@@ -309,7 +306,7 @@ func TestDiff(t *testing.T) {
 				return err
 			}
 		}
-		return tx.MkdirAll("/d/type/now")
+		return tx.Put(*tx.directory("/d/type/now"))
 	})
 	diff := func(from, to string) string {
 		t.Helper()

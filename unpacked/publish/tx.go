@@ -173,25 +173,6 @@ func (tx *Tx) Symlink(path, target string) error {
 	return tx.Put(tx.item(path, unix.S_IFLNK|0o777, target))
 }
 
-// MkdirAll makes a directory and those above it where they do not exist.
-func (tx *Tx) MkdirAll(path string) error {
-	if err := tx.directory(path).check(); err != nil {
-		return err
-	}
-	tx.mu.Lock()
-	_, decided := tx.edits.find(path)
-	tx.mu.Unlock()
-	if !decided {
-		switch it, err := tx.Lookup(path); {
-		case err == nil && it.Entry.IsDir():
-			return nil
-		case err != nil && !errors.Is(err, fs.ErrNotExist):
-			return err
-		}
-	}
-	return tx.edit(path, func(e *edit) { e.ensure = tx.directory(path) })
-}
-
 // PutFile stores a regular file with the permission bits of mode, owned by
 // root.
 func (tx *Tx) PutFile(path string, mode uint32, r io.Reader) error {
