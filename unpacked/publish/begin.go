@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/flatrun/flatrun/mount/cas"
@@ -35,8 +34,8 @@ func begin(ctx context.Context, s Storage, keys Keys, o Options, lease Lease) (t
 			tx = nil
 		}
 	}()
-	if tx.scratch, err = os.MkdirTemp(o.Scratch, "flathub-"); err != nil {
-		return tx, fmt.Errorf("scratch directory: %w", err)
+	if tx.scratch, tx.unscratch, err = newScratch(o.Scratch); err != nil {
+		return tx, err
 	}
 	if tx.before, err = readAll(ctx, s, repo.ManifestName, maxHeadFile); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -75,8 +74,8 @@ func (tx *Tx) discard() {
 	if tx.repo != nil {
 		tx.repo.Close()
 	}
-	if tx.scratch != "" {
-		os.RemoveAll(tx.scratch)
+	if tx.unscratch != nil {
+		tx.unscratch()
 	}
 	tx.lease.Release()
 }

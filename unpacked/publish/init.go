@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"regexp"
 
@@ -63,11 +62,11 @@ func Init(ctx context.Context, s Storage, o InitOptions) (m *repo.Manifest, err 
 			return nil, err
 		}
 	}
-	scratch, err := os.MkdirTemp(o.Scratch, "flathub-")
+	scratch, unscratch, err := newScratch(o.Scratch)
 	if err != nil {
-		return nil, fmt.Errorf("scratch directory: %w", err)
+		return nil, err
 	}
-	defer os.RemoveAll(scratch)
+	defer unscratch()
 	return initialise(ctx, s, o, lease, scratch)
 }
 

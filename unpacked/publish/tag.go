@@ -111,7 +111,7 @@ func (tx *Tx) editHead(ctx context.Context, edit func(*Tx, *head) error) (_ *rep
 }
 
 // view is the transaction's base for inspection; it must not be closed.
-func (tx *Tx) view() *view { return &view{tx.storage, tx.repo, tx.rev, tx.scratch} }
+func (tx *Tx) view() *view { return &view{tx.storage, tx.repo, tx.rev, tx.scratch, nil} }
 
 // RollbackOptions say what becomes of the tags.
 type RollbackOptions struct {

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -62,6 +61,8 @@ type Tx struct {
 	ingester *ingester
 	scratch  string
 	now      time.Time
+
+	unscratch func() error // removes scratch
 
 	mu    sync.Mutex
 	edits edit
@@ -237,7 +238,7 @@ func (tx *Tx) end() error {
 	}
 	tx.ingester.close()
 	tx.edits.close()
-	return errors.Join(tx.repo.Close(), os.RemoveAll(tx.scratch), tx.lease.Release())
+	return errors.Join(tx.repo.Close(), tx.unscratch(), tx.lease.Release())
 }
 
 // display is how messages name a path.

@@ -5,7 +5,6 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 
 	"github.com/flatrun/flatrun/mount/cas"
@@ -26,22 +25,24 @@ type view struct {
 	repo    *repo.Repository
 	rev     *repo.Revision
 	scratch string
+
+	unscratch func() error // removes it; nil for that of a transaction
 }
 
 func openView(ctx context.Context, s Storage, o ReadOptions) (*view, error) {
 	o.fill()
-	scratch, err := os.MkdirTemp(o.Scratch, "flathub-")
+	scratch, unscratch, err := newScratch(o.Scratch)
 	if err != nil {
-		return nil, fmt.Errorf("scratch directory: %w", err)
+		return nil, err
 	}
 	r, err := openRepository(ctx, s, Keys{Public: o.Public}, o.Options, scratch, "")
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(scratch))
+		return nil, errors.Join(err, unscratch())
 	}
-	return &view{s, r, r.Head(), scratch}, nil
+	return &view{s, r, r.Head(), scratch, unscratch}, nil
 }
 
-func (v *view) close() error { return errors.Join(v.repo.Close(), os.RemoveAll(v.scratch)) }
+func (v *view) close() error { return errors.Join(v.repo.Close(), v.unscratch()) }
 
 func (v *view) tree(h cas.Hash, size int64) *baseTree {
 	return &baseTree{open: v.rev.Catalog, rootHash: h, rootSize: size}
