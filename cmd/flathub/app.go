@@ -67,7 +67,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 		fmt.Fprintf(a.err, "flathub: %s\nRun '%s --help' for how it is used.\n", usage.reason, command)
 		return exitUsage
 	case ctx.Err() != nil: // whatever broke off as a consequence
-		fmt.Fprintln(a.err, "flathub: interrupted: the repository is as it was")
+		fmt.Fprintln(a.err, "flathub: interrupted: nothing unfinished was published")
 		return exitInterrupted
 	}
 	fmt.Fprintf(a.err, "flathub: %v\n", err)

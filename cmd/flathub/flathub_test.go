@@ -344,6 +344,13 @@ func TestServe(t *testing.T) {
 	if res, err := http.Post(whole.URL+"/"+fqrn+"/.cvmfspublished", "text/plain", strings.NewReader("x")); err != nil || res.StatusCode != 405 {
 		t.Errorf("POST: %v, %v", res, err)
 	}
+	// One that clients get elsewhere is not listed.
+	if err := a.saveSettings(settings{FQRN: "bucket.example.org", Storage: "s3://bucket/x"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&handler{app: a, names: []string{"bucket.example.org"}}).check(); err == nil || !strings.Contains(err.Error(), "serve bucket.example.org: its storage s3://bucket/x") {
+		t.Errorf("serve of a bucket: %v", err)
+	}
 	// One made later.
 	later := "later.example.org"
 	h.must("init", later, "--storage", filepath.Join(srv, "cvmfs", later))

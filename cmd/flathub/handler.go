@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
@@ -94,8 +95,6 @@ func (h *handler) roots(fqrn string) []string {
 	return roots
 }
 
-var errNoDirectory = errors.New("its storage is no directory: clients are to ask the object store itself")
-
 // storage is the directory of a repository that init noted.
 func (h *handler) storage(fqrn string) (string, error) {
 	s, err := h.app.loadSettings(fqrn)
@@ -103,7 +102,7 @@ func (h *handler) storage(fqrn string) (string, error) {
 		return "", h.app.unknown(fqrn)
 	}
 	if err == nil && strings.Contains(s.Storage, "://") {
-		err = errNoDirectory
+		err = fmt.Errorf("serve %s: its storage %s is no directory: clients ask the object store itself", fqrn, s.Storage)
 	}
 	return s.Storage, err
 }
@@ -159,7 +158,9 @@ func (h *handler) known() []string {
 	names := slices.Clone(h.names)
 	if h.dir == "" && len(names) == 0 {
 		for _, s := range h.app.configured() {
-			names = append(names, s.FQRN)
+			if _, err := h.storage(s.FQRN); err == nil {
+				names = append(names, s.FQRN)
+			}
 		}
 	}
 	for _, pattern := range []string{"*", "cvmfs/*"} {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
@@ -106,6 +107,9 @@ func (a *app) stage(ctx context.Context, tx *publish.Tx, o publishOptions, to st
 	}
 	defer z.Close()
 	rows, err := layer.Read(ctx, tx, z, layer.Options{Scratch: tx.Scratch(), Max: o.max(), Warn: func(s string) { a.log().Warn(s) }})
+	if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: not a tar archive, or cut short", err)
+	}
 	if err != nil {
 		return err
 	}

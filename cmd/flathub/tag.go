@@ -48,16 +48,21 @@ flathub tag sw.example.org --remove release-5`,
 			if err != nil {
 				return err
 			}
+			verbed := "removed"
 			if remove {
 				_, err = publish.RemoveTags(ctx, r.storage, keys, r.options, names...)
-				return err
-			}
-			for _, name := range names {
-				if _, err := publish.AddTag(ctx, r.storage, keys, r.options, name, revision, description); err != nil {
-					return err
+			} else {
+				verbed = "tagged"
+				for _, name := range names {
+					if _, err = publish.AddTag(ctx, r.storage, keys, r.options, name, revision, description); err != nil {
+						break
+					}
 				}
 			}
-			return nil
+			if err != nil {
+				return err
+			}
+			return a.print(map[string]any{"fqrn": args[0], verbed: names}, "")
 		},
 	}
 }

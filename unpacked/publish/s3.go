@@ -39,7 +39,7 @@ func ParseS3(location string, env func(string) string) (S3Config, error) {
 		return S3Config{}, fmt.Errorf("storage %s: %w", location, err)
 	}
 	if u.Scheme != "s3" || u.Host == "" || u.User != nil {
-		return S3Config{}, fmt.Errorf("storage %s: not of the form s3://BUCKET/PREFIX", u.Redacted())
+		return S3Config{}, fmt.Errorf("storage %q: want s3://BUCKET/PREFIX", u.Redacted())
 	}
 	q := u.Query()
 	first := func(values ...string) string {
