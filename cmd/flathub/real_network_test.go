@@ -24,7 +24,7 @@ func realPrivate(t *testing.T, s *site) {
 	realSmall(t, s, "team/private:1", "private\n")
 	name := s.private + "/team/private:1"
 	before := s.revision(t)
-	if _, _, stderr := s.fails(t, filepath.Join(s.bin, "flathub"), "convert", realFQRN, name); !strings.Contains(stderr, "UNAUTHORIZED") {
+	if _, _, stderr := s.fails(t, filepath.Join(s.bin, "flathub"), "convert", realFQRN, name); !strings.Contains(stderr, "UNAUTHORIZED") || !strings.Contains(stderr, "docker login "+s.private) {
 		t.Errorf("without a password: %s", stderr)
 	}
 	if now := s.revision(t); now != before {

@@ -38,12 +38,20 @@ func openArchive(name string) (*archive, error) {
 		}
 		if err != nil {
 			f.Close()
-			return nil, fmt.Errorf("%s: %w; a compressed archive has to be decompressed first", name, err)
+			return nil, archiveError(err)
 		}
 		if h.Typeflag == tar.TypeReg {
 			a.blobs[path.Clean(h.Name)] = io.NewSectionReader(f, position.n, h.Size)
 		}
 	}
+}
+
+// archiveError says what to do about a file that is no tar.
+func archiveError(err error) error {
+	if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: not a tar archive, or cut short; one that is compressed has to be decompressed first", err)
+	}
+	return err
 }
 
 // countingReader knows how far its reader was read. It hides Seek, so that the tar reader reads what it skips and the

@@ -33,6 +33,16 @@ func (s Source) choose(index v1.ImageIndex) ([]Image, error) {
 	return images, nil
 }
 
+// Check refuses platforms that cannot be meant.
+func (s Source) Check() error {
+	for _, text := range s.Platforms {
+		if p, err := v1.ParsePlatform(text); err != nil || p.OS == "" || p.Architecture == "" {
+			return fmt.Errorf("platform %q: want OS/ARCHITECTURE[/VARIANT], such as linux/arm64", text)
+		}
+	}
+	return nil
+}
+
 func find(manifests []v1.Descriptor, p v1.Platform) (v1.Descriptor, bool) {
 	for _, d := range manifests {
 		if d.MediaType.IsImage() && d.Platform != nil && d.Platform.Satisfies(p) {

@@ -13,6 +13,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/flatrun/flatrun/unpacked"
@@ -109,7 +110,7 @@ func (s Source) openLocal(kind, rest string) ([]Image, error) {
 	}
 	img, err := tarball.ImageFromPath(file, wanted)
 	if err != nil {
-		return nil, err
+		return nil, archiveError(err)
 	}
 	return s.ofPlatform(img)
 }
@@ -166,7 +167,7 @@ func (s Source) Head(ctx context.Context, ref unpacked.Reference) (unpacked.Dige
 		}
 		desc, err := remote.Head(r, s.options(ctx)...)
 		if err != nil {
-			return "", fmt.Errorf("image %s: %w", r, err)
+			return "", fmt.Errorf("image %s: %w", r, explain(r, err))
 		}
 		return unpacked.ParseDigest(desc.Digest.String())
 	})
@@ -182,7 +183,7 @@ func (s Source) Tags(ctx context.Context, ref unpacked.Reference) ([]string, err
 		}
 		tags, err := remote.List(r.Context(), s.options(ctx)...)
 		if err != nil {
-			return nil, fmt.Errorf("tags of %s: %w", r.Context(), err)
+			return nil, fmt.Errorf("tags of %s: %w", r.Context(), explain(r, err))
 		}
 		return tags, nil
 	})
@@ -196,7 +197,7 @@ func (s Source) openHost(ctx context.Context, host string, ref unpacked.Referenc
 	}
 	desc, err := remote.Get(r, s.options(ctx)...)
 	if err != nil {
-		return nil, fmt.Errorf("image %s: %w", r, err)
+		return nil, fmt.Errorf("image %s: %w", r, explain(r, err))
 	}
 	if desc.MediaType.IsIndex() {
 		index, err := desc.ImageIndex()
@@ -217,6 +218,23 @@ func (s Source) openHost(ctx context.Context, host string, ref unpacked.Referenc
 		return nil, fmt.Errorf("image %s: %w", r, err)
 	}
 	return s.ofPlatform(img)
+}
+
+// explain says what can be done about what a registry refuses.
+func explain(r name.Reference, err error) error {
+	var refused *transport.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	switch refused.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Errorf("%w: docker login %s, or podman login, if it is there", err, r.Context().RegistryStr())
+	case http.StatusNotFound:
+		if len(refused.Errors) == 0 { // as to HEAD, where the library's words are about HTTP
+			return fmt.Errorf("%s knows no such image or tag", r.Context().RegistryStr())
+		}
+	}
+	return err
 }
 
 // reference is ref on host in the library's own form.
