@@ -29,14 +29,17 @@ func (s *sourceFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&s.registry, "registry", "", "registry of short names (default: Docker Hub)")
 }
 
-func (s *sourceFlags) source() (convert.Source, error) {
+func (s *sourceFlags) source(verb string) (convert.Source, error) {
 	src := convert.Source{Platforms: s.platforms, PlainHTTP: s.plainHTTP, DefaultRegistry: s.registry, Mirrors: map[string][]string{}}
 	for _, m := range s.mirrors {
 		from, host, ok := strings.Cut(m, "=")
 		if !ok {
-			return src, usageError{"convert", fmt.Sprintf("mirror %q: want REGISTRY=HOST", m)}
+			return src, usageError{verb, fmt.Sprintf("mirror %q: want REGISTRY=HOST", m)}
 		}
 		src.Mirrors[from] = append(src.Mirrors[from], host)
+	}
+	if err := src.Check(); err != nil {
+		return src, usageError{verb, err.Error()}
 	}
 	return src, nil
 }
@@ -111,7 +114,7 @@ func (a *app) convert(ctx context.Context, fqrn string, refs []string, o convert
 	if err != nil {
 		return err
 	}
-	source, err := o.source()
+	source, err := o.source("convert")
 	if err != nil {
 		return err
 	}
@@ -126,8 +129,12 @@ func (a *app) convert(ctx context.Context, fqrn string, refs []string, o convert
 	c := &convert.Converter{Tx: tx, FQRN: fqrn, Again: o.again, ForThin: o.thin != "", MaxLayer: o.max(), Progress: watch.update}
 	defer c.Close()
 	var results []convert.Result
+	var images []convert.Image
 	for _, ref := range refs {
-		made, err := a.convertOne(ctx, c, source, ref, o)
+		var made []convert.Result
+		if images, err = source.Open(ctx, ref, o.name); err == nil {
+			made, err = c.Convert(ctx, images)
+		}
 		if err != nil {
 			watch.end()
 			p.wait()
@@ -137,9 +144,16 @@ func (a *app) convert(ctx context.Context, fqrn string, refs []string, o convert
 	}
 	watch.end()
 	p.wait()
+	push, err := o.pusher(c, source, images)
+	if err != nil {
+		return err
+	}
 	m, err := tx.Commit(ctx, o.commitFlags.options())
 	if err != nil {
 		return fmt.Errorf("convert: %w", err)
+	}
+	if err := push(ctx); err != nil {
+		return fmt.Errorf("revision %d of %s is published; without its thin image: %w", m.Revision, fqrn, err)
 	}
 	if a.json {
 		return a.print(map[string]any{"fqrn": fqrn, "revision": m.Revision, "images": results, "seconds": time.Since(start).Seconds()}, "")
@@ -150,20 +164,18 @@ func (a *app) convert(ctx context.Context, fqrn string, refs []string, o convert
 	return a.published(fqrn, m, &tx.Stats, time.Since(start))
 }
 
-func (a *app) convertOne(ctx context.Context, c *convert.Converter, source convert.Source, ref string, o convertOptions) ([]convert.Result, error) {
-	images, err := source.Open(ctx, ref, o.name)
-	if err != nil {
-		return nil, err
-	}
-	results, err := c.Convert(ctx, images)
-	if err != nil || o.thin == "" {
-		return results, err
+// pusher pushes the thin image of what was converted, where one is asked for. It is made while the transaction lasts and
+// pushed when the layers that it names are published.
+func (o *convertOptions) pusher(c *convert.Converter, source convert.Source, images []convert.Image) (func(context.Context) error, error) {
+	if o.thin == "" {
+		return func(context.Context) error { return nil }, nil
 	}
 	to, err := unpacked.ParseReference(o.thin, o.registry)
 	if err != nil {
-		return results, err
+		return nil, err
 	}
-	return results, source.PushThin(ctx, c, images[0], to)
+	thin, err := c.MakeThin(images[0])
+	return func(ctx context.Context) error { return source.Push(ctx, thin, to) }, err
 }
 
 func describeResult(r convert.Result) string {

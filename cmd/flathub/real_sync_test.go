@@ -29,8 +29,13 @@ func realSync(t *testing.T, s *site) {
 
 	wishes("wish/absent:1", "wish/app:1.*", "wish/none:*")
 	code, stdout, stderr := s.fails(t, flathub, "sync", list, "--dry-run")
-	if code != 1 || !strings.Contains(stderr, "would convert "+s.registry+"/wish/app:1.1") {
+	if code != 1 || !strings.Contains(stdout, "would convert "+s.registry+"/wish/app:1.1") || !strings.Contains(stdout, "2 images would be converted") ||
+		!strings.Contains(stdout, s.registry+" knows no such image or tag") {
 		t.Errorf("dry run: exit code %d: %s%s", code, stdout, stderr)
+	}
+	_, stdout, _ = s.fails(t, flathub, "sync", list, "--dry-run", "--json")
+	if !strings.Contains(stdout, `"missing":["`+s.registry+`/wish/app:1.`) || strings.Contains(stdout, "null") {
+		t.Errorf("dry run for programs: %s", stdout)
 	}
 	if now := s.revision(t); now != before {
 		t.Errorf("a dry run published revision %d", now)
@@ -52,7 +57,10 @@ func realSync(t *testing.T, s *site) {
 	}
 
 	wishes("wish/app:1.0", "wish/app:2.0")
-	if out := s.flathub(t, "sync", list, "--quiet", "--thin", "--grace", "0s"); !strings.Contains(out, "1 images converted, 1 unchanged") {
+	if out := s.flathub(t, "sync", list, "--dry-run", "--grace", "0s"); !strings.Contains(out, "would be removed "+s.registry+"/wish/app:1.1\n") {
+		t.Errorf("dry run of another list: %s", out)
+	}
+	if out := s.flathub(t, "sync", list, "--quiet", "--thin", "--grace", "0s"); !strings.Contains(out, "1 images converted, 1 unchanged") || strings.Count(out, "pushed "+s.registry+"/thin/wish/app") != 2 {
 		t.Errorf("another list: %s", out)
 	}
 	if out := s.run(t, "skopeo", "--insecure-policy", "inspect", "--config", "--tls-verify=false", "docker://"+s.registry+"/thin/wish/app:2.0"); !strings.Contains(out, "CVMFS_IMAGE=true") {

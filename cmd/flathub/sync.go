@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -46,7 +47,7 @@ flathub sync wishes.yaml --dry-run`,
 			f.BoolVar(&o.watch, "watch", false, "repeat; the list is read again each time")
 			f.DurationVar(&o.interval, "interval", 5*time.Minute, "pause between two runs of --watch")
 			f.DurationVar(&o.grace, "grace", 10*24*time.Hour, "how long what nobody wishes for stays")
-			f.BoolVar(&o.dryRun, "dry-run", false, "only tell what would be converted")
+			f.BoolVar(&o.dryRun, "dry-run", false, "only tell what would be converted and removed")
 			f.BoolVar(&o.thin, "thin", false, "push thin images under output_format")
 			f.BoolVar(&o.noTag, "no-tag", false, "no tag but trunk")
 			o.sourceFlags.add(f)
@@ -91,7 +92,7 @@ func (a *app) sync(ctx context.Context, file string, o syncOptions) error {
 	if err != nil {
 		return err
 	}
-	source, err := o.source()
+	source, err := o.source("sync")
 	if err != nil {
 		return err
 	}
@@ -108,6 +109,9 @@ func (a *app) sync(ctx context.Context, file string, o syncOptions) error {
 	meters.end()
 	p.wait()
 	if err != nil {
+		if report.Revision > 0 { // a long run publishes several
+			err = errors.Join(a.print(report, describeReport(r.fqrn, report)), err)
+		}
 		return fmt.Errorf("sync %s: %w", file, err)
 	}
 	if err := a.print(report, describeReport(r.fqrn, report)); err != nil {
@@ -124,13 +128,24 @@ func describeReport(fqrn string, r convert.Report) string {
 	for _, c := range r.Converted {
 		b.WriteString(describeResult(c))
 	}
+	for _, p := range r.Pushed {
+		fmt.Fprintf(&b, "pushed %s\n", p)
+	}
+	would := ""
+	if r.DryRun {
+		would = "would be "
+	}
+	for _, m := range r.Missing {
+		fmt.Fprintf(&b, "would convert %s\n", m)
+	}
 	for _, p := range r.Removed {
-		fmt.Fprintf(&b, "removed %s\n", p)
+		fmt.Fprintf(&b, "%sremoved %s\n", would, p)
 	}
 	for _, f := range r.Failures {
 		fmt.Fprintf(&b, "failed: %s\n", f)
 	}
-	fmt.Fprintf(&b, "%s: %d wishes: %d images converted, %d unchanged, %d failed, %d removed", fqrn, r.Wishes, len(r.Converted), r.Unchanged, len(r.Failures), len(r.Removed))
+	fmt.Fprintf(&b, "%s: %d wishes: %d images %sconverted, %d unchanged, %d failed, %d %sremoved", fqrn, r.Wishes,
+		len(r.Converted)+len(r.Missing), would, r.Unchanged, len(r.Failures), len(r.Removed), would)
 	if r.Revision > 0 {
 		fmt.Fprintf(&b, "; revision %d", r.Revision)
 	}

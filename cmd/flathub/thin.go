@@ -24,7 +24,7 @@ flathub thin show oci-archive:thin.tar`,
 			if args[0] != "show" {
 				return usageError{"thin", fmt.Sprintf("thin %s: want thin show IMAGE", args[0])}
 			}
-			source, err := s.source()
+			source, err := s.source("thin")
 			if err != nil {
 				return err
 			}

@@ -25,6 +25,13 @@ type ledger struct {
 	Wishes  map[string]string    `json:"wishes"`  // image name → list
 	Removed map[string]time.Time `json:"removed"` // image name → when it was missing first
 	Orphans map[string]time.Time `json:"orphans"` // path of a flat image or layer → when nothing named it first
+	Made    map[string]made      `json:"made,omitempty"`
+}
+
+// made is what the links of an image's name do not tell of how it was made.
+type made struct {
+	Platforms string `json:"platforms,omitempty"` // those asked for, unless it was this program's own alone
+	Thin      string `json:"thin,omitempty"`      // the thin image that was pushed, and of which digest of the image
 }
 
 func readLedger(ctx context.Context, v *repo.Revision) (*ledger, error) {
@@ -44,6 +51,9 @@ func readLedger(ctx context.Context, v *repo.Revision) (*ledger, error) {
 	if l.Wishes == nil {
 		l.Wishes = map[string]string{}
 	}
+	if l.Made == nil {
+		l.Made = map[string]made{}
+	}
 	return l, nil
 }
 
@@ -59,19 +69,17 @@ func (s *Sync) collect(ctx context.Context, c *Converter, all []wanted, r *Repor
 	if err != nil {
 		return err
 	}
-	failed := len(r.Failures) > 0
-	s.settle(l, all, tx.Now(), failed)
+	s.remember(l)
+	s.settle(l, all, tx.Now(), len(r.Failures) > 0)
 	gone := map[string]bool{}
-	for name, since := range l.Removed {
-		if tx.Now().Sub(since) < s.Grace {
-			continue
-		}
+	for _, name := range s.due(l, tx.Now()) {
 		if err := s.drop(ctx, tx, name); err != nil {
 			return err
 		}
 		gone[name] = true
 		delete(l.Removed, name)
 		delete(l.Wishes, name)
+		delete(l.Made, name)
 		r.Removed = append(r.Removed, name)
 	}
 	if err := s.sweep(ctx, tx, l, gone, r); err != nil {
@@ -128,6 +136,32 @@ func (s *Sync) settle(l *ledger, all []wanted, now time.Time, failed bool) {
 	}
 }
 
+// due are the images whose time of grace is over.
+func (s *Sync) due(l *ledger, now time.Time) []string {
+	var due []string
+	for name, since := range l.Removed {
+		if now.Sub(since) >= s.Grace {
+			due = append(due, name)
+		}
+	}
+	slices.Sort(due)
+	return due
+}
+
+// remember notes how images were made in this run.
+func (s *Sync) remember(l *ledger) {
+	for name, m := range s.made {
+		if m.Thin == "" {
+			m.Thin = l.Made[name].Thin // which says of which digest it was
+		}
+		if m == (made{}) {
+			delete(l.Made, name)
+		} else {
+			l.Made[name] = m
+		}
+	}
+}
+
 // drop removes an image's links and metadata.
 func (s *Sync) drop(ctx context.Context, tx *publish.Tx, name string) error {
 	dir, base := path.Split("/" + name)
@@ -155,7 +189,7 @@ func markImage(named map[string]bool, id unpacked.Digest) {
 // sweep removes flat images, layers and what lies over them that no image names.
 func (s *Sync) sweep(ctx context.Context, tx *publish.Tx, l *ledger, gone map[string]bool, r *Report) error {
 	named := map[string]bool{}
-	for _, c := range r.Converted {
+	for _, c := range slices.Concat(r.Converted, r.known) {
 		markImage(named, c.ID)
 		for _, d := range c.digests {
 			named[unpacked.LayerDir(d)] = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,16 +39,24 @@ type Sync struct {
 	NoTag bool
 
 	MaxLayer int64 // bytes that a layer may come to, see layer.Read; 0: layer.DefaultMax
+
+	made map[string]made // by this run
 }
 
-// Report is what a run of Sync came to.
+// Report is what a run of Sync came to. With DryRun, Removed is what would be, and Missing what would be converted.
 type Report struct {
 	Wishes    int      `json:"wishes"`
 	Converted []Result `json:"converted"`
 	Unchanged int      `json:"unchanged"`
+	Pushed    []string `json:"pushed"` // thin images
 	Failures  []string `json:"failures"`
 	Removed   []string `json:"removed"`
 	Revision  uint64   `json:"revision"`
+
+	DryRun  bool     `json:"dry_run,omitempty"`
+	Missing []string `json:"missing,omitempty"`
+
+	known []Result // unchanged in the end, though they had to be looked at
 }
 
 // wanted is one image of the list and what its name stands for at the registry now.
@@ -58,7 +67,7 @@ type wanted struct {
 
 // Run does it once. A wish that fails is in the report and stops no other; the error is about the repository itself.
 func (s *Sync) Run(ctx context.Context) (Report, error) {
-	var r Report
+	r := Report{Converted: []Result{}, Pushed: []string{}, Failures: []string{}, Removed: []string{}, DryRun: s.DryRun} // no null in JSON
 	for _, bad := range s.List.Bad {
 		r.Failures = append(r.Failures, bad.Error())
 	}
@@ -72,11 +81,17 @@ func (s *Sync) Run(ctx context.Context) (Report, error) {
 		return r, err
 	}
 	defer func() { tx.Abort() }() // after a commit it does nothing
-	todo := s.changed(tx, all, &r)
+	l, err := readLedger(ctx, tx.Base())
+	if err != nil {
+		return r, err
+	}
+	todo := s.changed(tx, l, all, &r)
 	if s.DryRun {
 		for _, w := range todo {
-			s.note("would convert " + w.ref.String())
+			r.Missing = append(r.Missing, w.ref.String())
 		}
+		s.settle(l, all, tx.Now(), len(r.Failures) > 0)
+		r.Removed = append(r.Removed, s.due(l, tx.Now())...)
 		return r, nil
 	}
 	for len(todo) > imagesARevision {
@@ -186,10 +201,10 @@ func (s *Sync) ask(ctx context.Context, w wishlist.Wish) ([]wanted, error) {
 }
 
 // changed leaves out what the repository has.
-func (s *Sync) changed(tx *publish.Tx, all []wanted, r *Report) []wanted {
+func (s *Sync) changed(tx *publish.Tx, l *ledger, all []wanted, r *Report) []wanted {
 	var todo []wanted
 	for _, w := range all {
-		if s.present(tx, w) {
+		if s.present(tx, w) && s.asAsked(l, w) {
 			r.Unchanged++
 		} else {
 			todo = append(todo, w)
@@ -220,21 +235,55 @@ func (s *Sync) present(tx *publish.Tx, w wanted) bool {
 	return err == nil && byTag.Entry.Symlink == byDigest.Entry.Symlink
 }
 
+// asAsked tells whether an image was made as this run would make it, where its names do not tell.
+func (s *Sync) asAsked(l *ledger, w wanted) bool {
+	m := l.Made[w.ref.String()]
+	if m.Platforms != s.platforms() {
+		return false
+	}
+	if !s.Thin {
+		return true
+	}
+	to, err := s.List.ThinName(w.ref)
+	return err == nil && m.Thin == thinNote(to, w)
+}
+
+// platforms are those asked for as the ledger has them.
+func (s *Sync) platforms() string {
+	asked := strings.Join(s.Source.platforms(), ",")
+	if asked == strings.Join(Source{}.platforms(), ",") {
+		return ""
+	}
+	return asked
+}
+
+// thinNote is how the ledger names a thin image that was pushed.
+func thinNote(to unpacked.Reference, w wanted) string { return to.String() + " " + string(w.digest) }
+
 func (s *Sync) convert(ctx context.Context, c *Converter, batch []wanted, r *Report) {
 	for _, w := range batch {
 		if ctx.Err() != nil {
 			return
 		}
-		results, err := s.one(ctx, c, w)
-		r.Converted = append(r.Converted, results...)
+		results, err := s.one(ctx, c, w, r)
+		n := len(r.Converted)
+		for _, res := range results {
+			if res.Unchanged {
+				r.known = append(r.known, res)
+			} else {
+				r.Converted = append(r.Converted, res)
+			}
+		}
 		if err != nil {
 			r.Failures = append(r.Failures, err.Error())
 			s.note("failed: " + err.Error())
+		} else if n == len(r.Converted) {
+			r.Unchanged++
 		}
 	}
 }
 
-func (s *Sync) one(ctx context.Context, c *Converter, w wanted) ([]Result, error) {
+func (s *Sync) one(ctx context.Context, c *Converter, w wanted, r *Report) ([]Result, error) {
 	ref := w.ref.String()
 	if w.ref.Scheme != "" {
 		ref = w.ref.Scheme + "://" + ref
@@ -244,12 +293,32 @@ func (s *Sync) one(ctx context.Context, c *Converter, w wanted) ([]Result, error
 		return nil, err
 	}
 	results, err := c.Convert(ctx, images)
-	if err != nil || !s.Thin {
-		return results, err
-	}
-	to, err := s.List.ThinName(w.ref)
 	if err != nil {
 		return results, err
 	}
-	return results, s.Source.PushThin(ctx, c, images[0], to)
+	m := made{Platforms: s.platforms()}
+	if s.Thin {
+		to, err := s.pushThin(ctx, c, images[0], w)
+		if err != nil {
+			return results, err // and not in the ledger: the next run pushes it
+		}
+		m.Thin = thinNote(to, w)
+		r.Pushed = append(r.Pushed, to.String())
+	}
+	if s.made == nil {
+		s.made = map[string]made{}
+	}
+	s.made[w.ref.String()] = m
+	return results, nil
+}
+
+func (s *Sync) pushThin(ctx context.Context, c *Converter, img Image, w wanted) (to unpacked.Reference, err error) {
+	if to, err = s.List.ThinName(w.ref); err != nil {
+		return to, err
+	}
+	thin, err := c.MakeThin(img)
+	if err != nil {
+		return to, err
+	}
+	return to, s.Source.Push(ctx, thin, to)
 }

@@ -1,23 +1,34 @@
 package convert
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/flatrun/flatrun/unpacked/wishlist"
 )
 
 func (h *hub) sync(list string, grace time.Duration) Report {
 	h.t.Helper()
-	l, err := wishlist.Parse("wishes.yaml", []byte("version: 1\ncvmfs_repo: "+fqrn+"\nuser: x\noutput_format: 'http://"+h.host+"/thin/$(image)'\ninput:\n"+list))
+	return h.syncTo(h.host, list, grace)
+}
+
+// syncTo pushes thin images to a registry; "": none.
+func (h *hub) syncTo(registry, list string, grace time.Duration) Report {
+	h.t.Helper()
+	l, err := wishlist.Parse("wishes.yaml", []byte("version: 1\ncvmfs_repo: "+fqrn+"\nuser: x\noutput_format: 'http://"+cmp.Or(registry, h.host)+"/thin/$(image)'\ninput:\n"+list))
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	s := Sync{Begin: h.begin, Source: h.source, FQRN: fqrn, List: l, ListName: "wishes", Grace: grace, Thin: true}
+	s := Sync{Begin: h.begin, Source: h.source, FQRN: fqrn, List: l, ListName: "wishes", Grace: grace, Thin: registry != ""}
 	r, err := s.Run(h.t.Context())
 	if err != nil {
 		h.t.Fatal(err)
@@ -80,5 +91,67 @@ func TestSyncRemoves(t *testing.T) {
 	}
 	if got := text(t, v, flat(t, v, "/"+h.host+"/app:1")+"/v"); got != "1" {
 		t.Errorf("the image that is wished for has %q", got)
+	}
+}
+
+// TestSyncThinLater has thin images pushed of what is there: the registry was away, or nobody asked for them.
+func TestSyncThinLater(t *testing.T) {
+	h := newHub(t)
+	h.push("app:1", image(t, "1", tarLayer(t, "v=1")))
+	wish := "  - 'http://" + h.host + "/app:1'\n"
+	if r := h.syncTo("", wish, time.Hour); len(r.Converted) != 1 || len(r.Pushed) != 0 {
+		t.Fatalf("without: %+v", r)
+	}
+	for range 2 {
+		if r := h.syncTo("127.0.0.1:1", wish, time.Hour); len(r.Failures) != 1 || !strings.Contains(r.Failures[0], "push thin image 127.0.0.1:1/thin/app:1") {
+			t.Errorf("to a registry that is away: %+v", r)
+		}
+	}
+	for _, pushed := range []int{1, 0} {
+		if r := h.sync(wish, time.Hour); r.Unchanged != 1 || len(r.Pushed) != pushed {
+			t.Errorf("to one that is there, %d are to be pushed: %+v", pushed, r)
+		}
+	}
+	before := h.revision()
+	if r := h.syncTo("", wish, time.Hour); r.Unchanged != 1 || h.revision() != before {
+		t.Errorf("without again: %+v", r)
+	}
+	h.push("app:1", image(t, "2", tarLayer(t, "v=2")))
+	if r := h.sync(wish, time.Hour); len(r.Converted) != 1 || len(r.Pushed) != 1 {
+		t.Errorf("of another image: %+v", r)
+	}
+}
+
+// TestSyncPlatform asks for another platform than the last time.
+func TestSyncPlatform(t *testing.T) {
+	h := newHub(t)
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, arch := range []string{"amd64", "arm64"} {
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image(t, arch, tarLayer(t, "arch="+arch)), Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
+	}
+	ref, err := name.ParseReference(h.host+"/multi:1", name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.WriteIndex(ref, index); err != nil {
+		t.Fatal(err)
+	}
+	wish := "  - 'http://" + h.host + "/multi:1'\n"
+	for _, tt := range []struct {
+		platforms []string
+		unchanged int
+		plain     string
+	}{
+		{[]string{"linux/amd64"}, 0, "amd64"}, {[]string{"linux/amd64"}, 1, "amd64"}, {[]string{"linux/arm64"}, 0, "arm64"}, {[]string{"linux/arm64"}, 1, "arm64"},
+		{[]string{"linux/amd64", "linux/arm64"}, 0, "amd64"}, {[]string{"linux/amd64", "linux/arm64"}, 1, "amd64"}, {[]string{"linux/arm64", "linux/amd64"}, 0, "arm64"},
+	} {
+		h.source.Platforms = tt.platforms
+		if r := h.sync(wish, time.Hour); r.Unchanged != tt.unchanged || len(r.Failures) > 0 {
+			t.Errorf("%v: %+v", tt.platforms, r)
+		}
+		v := h.head()
+		if got := text(t, v, flat(t, v, "/"+h.host+"/multi:1")+"/arch"); got != tt.plain {
+			t.Errorf("%v: the plain name leads to %s", tt.platforms, got)
+		}
 	}
 }

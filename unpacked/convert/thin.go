@@ -64,22 +64,27 @@ func ThinImage(img Image, description *unpacked.Thin) (v1.Image, error) {
 	return mutate.ConfigFile(thin, own)
 }
 
-// PushThin pushes the thin image of one that c has converted under the name to.
-func (s Source) PushThin(ctx context.Context, c *Converter, img Image, to unpacked.Reference) error {
+// MakeThin is ThinImage of one that c has converted.
+func (c *Converter) MakeThin(img Image) (v1.Image, error) {
 	description, err := c.Thin(img)
 	if err != nil {
-		return fmt.Errorf("thin image of %s: %w", img.Name, err)
+		return nil, fmt.Errorf("thin image of %s: %w", img.Name, err)
 	}
 	thin, err := ThinImage(img, description)
 	if err != nil {
-		return fmt.Errorf("thin image of %s: %w", img.Name, err)
+		return nil, fmt.Errorf("thin image of %s: %w", img.Name, err)
 	}
+	return thin, nil
+}
+
+// Push pushes a thin image under the name to.
+func (s Source) Push(ctx context.Context, thin v1.Image, to unpacked.Reference) error {
 	ref, err := s.reference(to.Registry, to)
 	if err != nil {
-		return fmt.Errorf("thin image of %s: %w", img.Name, err)
+		return fmt.Errorf("thin image %s: %w", to, err)
 	}
 	if err := remote.Write(ref, thin, s.options(ctx)...); err != nil {
-		return fmt.Errorf("push thin image %s: %w", to, err)
+		return fmt.Errorf("push thin image %s: %w", to, explain(ref, err))
 	}
 	return nil
 }
