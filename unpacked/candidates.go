@@ -1,6 +1,22 @@
 package unpacked
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
+
+// platforms are names of platforms as a converter appends them to a link.
+var platforms = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9.]+)+$`)
+
+// CutPlatform takes "@OS-ARCHITECTURE" off the name of an image: the link to one of several platforms that is not what the
+// plain name leads to. platform is "" where the name has none.
+func CutPlatform(image string) (name, platform string) {
+	name, platform, ok := strings.Cut(image, "@")
+	if !ok || !platforms.MatchString(platform) {
+		return image, ""
+	}
+	return name, "@" + platform
+}
 
 // Candidates lists the paths at which a repository may hold image r, the likely
 // ones first; the caller takes the first that exists.

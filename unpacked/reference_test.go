@@ -124,6 +124,17 @@ func TestCandidates(t *testing.T) {
 	}
 }
 
+func TestCutPlatform(t *testing.T) {
+	for in, want := range map[string]string{
+		"debian:12@linux-arm64": "debian:12 @linux-arm64", "docker://a.b/c@linux-arm64-v8": "docker://a.b/c @linux-arm64-v8", "windows@windows-amd64-10.0.1": "windows @windows-amd64-10.0.1",
+		"debian": "debian ", "debian@" + digestA: "debian@" + digestA + " ", "debian@linux": "debian@linux ", "debian@linux-a/b": "debian@linux-a/b ", "@": "@ ",
+	} {
+		if name, platform := CutPlatform(in); name+" "+platform != want {
+			t.Errorf("%s: %q and %q, want %q", in, name, platform, want)
+		}
+	}
+}
+
 func FuzzReference(f *testing.F) {
 	for _, s := range []string{"debian", "docker://ghcr.io/a/b:1@" + digestA, "localhost:5000/x:y", "[::1]:5/x", "a__b.c--d:T.e-f", "A/b"} {
 		f.Add(s, "")

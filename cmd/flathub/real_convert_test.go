@@ -116,7 +116,7 @@ func (s *site) refresh(t *testing.T, dir, path string) {
 func realPlatforms(t *testing.T, s *site) {
 	index := mutate.IndexMediaType(empty.Index, "application/vnd.oci.image.index.v1+json")
 	for _, arch := range []string{"amd64", "arm64"} {
-		img := realImage(t, "multi", arch, realLayer(t, realTar(t, realEntry{"arch", 0, 0o644, arch + "\n", nil}), compression.GZip))
+		img := realImage(t, "multi", arch, realLayer(t, realTar(t, append(realShell(t), realEntry{"arch", 0, 0o644, arch + "\n", nil})...), compression.GZip))
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
 	}
 	dir := filepath.Join(t.TempDir(), "oci")
@@ -135,6 +135,12 @@ func realPlatforms(t *testing.T, s *site) {
 	}
 	// skopeo writes an index anew, so that the registry's has another digest.
 	digest := unpacked.Sum([]byte(s.run(t, "skopeo", "--insecure-policy", "inspect", "--raw", "--tls-verify=false", "docker://"+name)))
+	s.endSessions(t) // for one that knows this revision
+	for image, want := range map[string]string{name: "amd64\n", "docker://" + name + "@linux-arm64": "arm64\n"} {
+		if out := s.flatrun(t, "exec", image, "/bin/cat", "/arch"); out != want {
+			t.Errorf("flatrun exec %s cat /arch printed %q", image, out)
+		}
+	}
 	mnt := s.mount(t)
 	for link, want := range map[string]string{name: "amd64\n", name + "@linux-arm64": "arm64\n", name + "@linux-amd64": "amd64\n", s.registry + "/library/multi@" + string(digest): "amd64\n"} {
 		b, err := os.ReadFile(filepath.Join(mnt, link, "arch"))

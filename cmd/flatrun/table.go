@@ -36,7 +36,7 @@ func containerVerbs() []verb {
 	}
 }
 
-const imageHelp = "IMAGE is a directory, a path below /cvmfs (mounted or not), cvmfs://FQRN/path, or the name of an image that the configured repositories hold: registry/name:tag, docker://name:tag, or a digest."
+const imageHelp = "IMAGE is a directory, a path below /cvmfs (mounted or not), cvmfs://FQRN/path, or the name of an image that the configured repositories hold: registry/name:tag, docker://name:tag, a digest, or name:tag@linux-arm64 where several platforms were published."
 
 // imageVerbs look at an image without running it.
 func imageVerbs() []verb {

@@ -186,7 +186,8 @@ func (r *repositories) finish(ctx context.Context, image string, at imagePlace) 
 
 // resolveName looks an image name up in the configured repositories, in their order.
 func (r *repositories) resolveName(ctx context.Context, image string) (enter.Resolved, error) {
-	ref, err := unpacked.ParseReference(image, r.settings.Images.DefaultRegistry)
+	name, platform := unpacked.CutPlatform(image)
+	ref, err := unpacked.ParseReference(name, r.settings.Images.DefaultRegistry)
 	if err != nil {
 		return enter.Resolved{}, err
 	}
@@ -197,9 +198,9 @@ func (r *repositories) resolveName(ctx context.Context, image string) (enter.Res
 	var failures []error
 	for _, fqrn := range search {
 		for _, candidate := range ref.Candidates() {
-			found, err := r.follow(ctx, fqrn, path.Clean(candidate))
+			found, err := r.follow(ctx, fqrn, path.Clean(candidate)+platform)
 			if err == nil {
-				found.where.Name = ref.String()
+				found.where.Name = ref.String() + platform
 				return r.finish(ctx, image, found)
 			}
 			if !errors.Is(err, fs.ErrNotExist) {
@@ -209,7 +210,7 @@ func (r *repositories) resolveName(ctx context.Context, image string) (enter.Res
 		}
 	}
 	full := ""
-	if s := ref.String(); s != image {
+	if s := ref.String() + platform; s != image {
 		full = " (" + s + ")"
 	}
 	text := fmt.Sprintf("image %s%s is not in %s%s", image, full, strings.Join(search, ", "), r.nearName(ctx, search, ref))
