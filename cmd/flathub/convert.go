@@ -185,11 +185,13 @@ func describeResult(r convert.Result) string {
 	return fmt.Sprintf("%s (%s): %d layers, %d of them new, at %s\n", r.Image, r.Platform, r.Layers, r.NewLayers, r.Path)
 }
 
-// layerMeters shows a bar for each layer that is being read.
+// layerMeters shows a bar for each layer that is being read, and one for all from the second on.
 type layerMeters struct {
-	p      *progress
-	mu     sync.Mutex
-	meters map[unpacked.Digest]*meter
+	p         *progress
+	mu        sync.Mutex
+	meters    map[unpacked.Digest]*meter
+	all       *meter // nil while there is one layer
+	size, sum int64  // of those that have begun
 }
 
 func (a *app) layerMeters(p *progress) *layerMeters {
@@ -206,16 +208,35 @@ func (l *layerMeters) update(n convert.Progress) {
 		}
 		m = l.p.bytes("layer "+n.Layer.Hex()[:12], n.Size)
 		l.meters[n.Layer] = m
+		l.begun(n.Size)
 	}
+	l.sum += n.Read - m.value.Load()
 	m.set(n.Read)
+	if l.all != nil {
+		l.all.set(l.sum)
+	}
 	if n.Done {
 		m.end()
+	}
+}
+
+// begun counts one more layer.
+func (l *layerMeters) begun(size int64) {
+	l.size += size
+	switch {
+	case l.all != nil:
+		l.all.grow(l.size)
+	case len(l.meters) > 1:
+		l.all = l.p.total("in all", l.size)
 	}
 }
 
 func (l *layerMeters) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.all != nil {
+		l.all.end()
+	}
 	for _, m := range l.meters {
 		m.end()
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/flatrun/flatrun/mount/catalog"
+	"github.com/flatrun/flatrun/unpacked"
+	"github.com/flatrun/flatrun/unpacked/convert"
 )
 
 // lockedBuffer is a terminal that several goroutines write to.
@@ -164,4 +166,25 @@ func TestProgress(t *testing.T) {
 			t.Errorf("%s: printed %q", c.name, out.String())
 		}
 	}
+}
+
+// TestLayerMeters: one meter is for all layers that were read, from the second on.
+func TestLayerMeters(t *testing.T) {
+	a := &app{err: &lockedBuffer{}, terminal: true}
+	p := a.progress()
+	l := a.layerMeters(p)
+	one, two, had := unpacked.Sum([]byte("1")), unpacked.Sum([]byte("2")), unpacked.Sum([]byte("3"))
+	l.update(convert.Progress{Layer: had, Done: true})
+	l.update(convert.Progress{Layer: one, Size: 100, Read: 10})
+	if l.all != nil {
+		t.Error("one layer is two bars")
+	}
+	for _, n := range []convert.Progress{{Layer: two, Size: 50, Read: 20}, {Layer: one, Size: 100, Read: 100, Done: true}, {Layer: one, Size: 100, Read: 100, Done: true}} {
+		l.update(n)
+	}
+	if l.all == nil || l.size != 150 || l.all.value.Load() != 120 || len(l.meters) != 2 {
+		t.Errorf("%d of %d bytes of %d layers", l.sum, l.size, len(l.meters))
+	}
+	l.end()
+	p.wait()
 }

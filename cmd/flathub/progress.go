@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,13 +57,20 @@ type meter struct {
 	once  sync.Once
 }
 
+// total is bytes below all other meters; its total may grow, so that reaching it is not the end.
+func (p *progress) total(name string, total int64) *meter {
+	m := p.bytes(name, 0, mpb.BarPriority(math.MaxInt32))
+	m.grow(total)
+	return m
+}
+
 // bytes begins a meter of bytes; total is 0 where it is not known.
-func (p *progress) bytes(name string, total int64) *meter {
+func (p *progress) bytes(name string, total int64, options ...mpb.BarOption) *meter {
 	m := &meter{p: p, name: name, show: show.Size, stop: make(chan struct{})}
 	if p.bars != nil {
-		m.bar = p.bars.AddBar(total,
+		m.bar = p.bars.AddBar(total, append(options,
 			mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR)),
-			mpb.AppendDecorators(decor.CurrentKiloByte("% .1f"), decor.Name(" "), decor.AverageSpeed(decor.SizeB1000(0), "% .1f")))
+			mpb.AppendDecorators(decor.CurrentKiloByte("% .1f"), decor.Name(" "), decor.AverageSpeed(decor.SizeB1000(0), "% .1f")))...)
 	}
 	m.tell()
 	return m
@@ -122,6 +130,13 @@ func (m *meter) set(n int64) {
 	m.value.Store(n)
 	if m.bar != nil {
 		m.bar.SetCurrent(n)
+	}
+}
+
+// grow gives the meter another total.
+func (m *meter) grow(total int64) {
+	if m.bar != nil {
+		m.bar.SetTotal(total, false)
 	}
 }
 
