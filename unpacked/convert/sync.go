@@ -107,8 +107,15 @@ func (s *Sync) Run(ctx context.Context) (Report, error) {
 	return r, s.publish(ctx, tx, todo, all, &r)
 }
 
-// publish makes a revision of some images, and with the last of them of what is to be removed: all are those that stay.
-func (s *Sync) publish(ctx context.Context, tx *publish.Tx, batch, all []wanted, r *Report) error {
+// publish makes a revision of some images, and with the last of them of what is to be removed: all are those that stay. On
+// an error the report is of the revisions before.
+func (s *Sync) publish(ctx context.Context, tx *publish.Tx, batch, all []wanted, r *Report) (err error) {
+	before := *r
+	defer func() {
+		if err != nil {
+			*r = before
+		}
+	}()
 	c := &Converter{Tx: tx, FQRN: s.FQRN, ForThin: s.Thin, MaxLayer: s.MaxLayer, Progress: s.Progress}
 	defer c.Close()
 	s.convert(ctx, c, batch, r)

@@ -2,6 +2,8 @@ package convert
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -153,5 +155,29 @@ func TestSyncPlatform(t *testing.T) {
 		if got := text(t, v, flat(t, v, "/"+h.host+"/multi:1")+"/arch"); got != tt.plain {
 			t.Errorf("%v: the plain name leads to %s", tt.platforms, got)
 		}
+	}
+}
+
+// TestSyncInterrupted ends a run in its second revision: the report is of the first one.
+func TestSyncInterrupted(t *testing.T) {
+	h := newHub(t)
+	for i := range imagesARevision + 2 {
+		h.push(fmt.Sprint("app:", i), image(t, "x", tarLayer(t, fmt.Sprint("v=", i))))
+	}
+	l, err := wishlist.Parse("wishes.yaml", []byte("version: 1\ncvmfs_repo: "+fqrn+"\ninput: ['http://"+h.host+"/app:*']"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	images := map[string]bool{}
+	s := Sync{Begin: h.begin, Source: h.source, FQRN: fqrn, List: l, ListName: "wishes", Progress: func(p Progress) {
+		if images[p.Image] = true; len(images) == imagesARevision+2 {
+			cancel()
+		}
+	}}
+	before := h.revision()
+	r, err := s.Run(ctx)
+	if err == nil || len(r.Converted) != imagesARevision || len(r.Failures) != 0 || r.Revision != before+1 || h.revision() != before+1 {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
