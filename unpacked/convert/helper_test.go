@@ -154,6 +154,12 @@ func tarLayer(t *testing.T, entries ...string) v1.Layer {
 			t.Fatal(err)
 		}
 	}
+	return layerOf(t, w, &b)
+}
+
+// layerOf is what was written into b by w.
+func layerOf(t *testing.T, w *tar.Writer, b *bytes.Buffer) v1.Layer {
+	t.Helper()
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
