@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
@@ -71,6 +72,9 @@ func (a *app) exit(ctx context.Context, err error) int {
 		return exitInterrupted
 	}
 	fmt.Fprintf(a.err, "flathub: %v\n", err)
+	if errors.Is(err, syscall.ENOSPC) {
+		fmt.Fprintln(a.err, "flathub: what this run stored is there still: go on when there is space, or delete it with flathub gc --orphans --orphan-age 0s")
+	}
 	return exitFailed
 }
 

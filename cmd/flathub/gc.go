@@ -25,7 +25,8 @@ or among the newest --keep. Generic tags, which publish makes, expire like revis
 		flags: func(f *pflag.FlagSet) {
 			f.DurationVar(&o.KeepFor, "keep-for", 72*time.Hour, "keep revisions younger than this; clients need some time to move on")
 			f.IntVar(&o.Keep, "keep", 0, "keep this many revisions before the newest")
-			f.BoolVar(&o.Orphans, "orphans", false, "also delete what interrupted runs left more than a day ago; lists the whole storage")
+			f.BoolVar(&o.Orphans, "orphans", false, "also delete what interrupted runs left; lists the whole storage")
+			f.DurationVar(&o.OrphanAge, "orphan-age", 24*time.Hour, "of that, only what is older; 0s where no other tools publish")
 			f.BoolVarP(&o.DryRun, "dry-run", "n", false, "only tell what would be deleted")
 			f.BoolVarP(&list, "list", "l", false, "list the files")
 			p.addWriter(f)
@@ -37,6 +38,9 @@ or among the newest --keep. Generic tags, which publish makes, expire like revis
 			}
 			if o.KeepFor == 0 {
 				o.KeepFor = -1 // for the library, 0 is the default
+			}
+			if o.OrphanAge == 0 {
+				o.OrphanAge = -1
 			}
 			if list && !a.json {
 				o.Deleted = func(name string) { fmt.Fprintln(a.out, name) }

@@ -23,10 +23,11 @@ type GCOptions struct {
 	Keep     int           // revisions before the head
 	KeepFor  time.Duration // younger than this; 0: 3 days, negative: none by age
 	KeepTags time.Duration // generic tags younger than this; 0: KeepFor
-	// Orphans also deletes objects that no revision ever named, older than a
-	// day: what interrupted runs left. It lists the whole storage.
-	Orphans bool
-	DryRun  bool
+	// Orphans also deletes objects that no revision ever named: what interrupted
+	// runs left. It lists the whole storage.
+	Orphans   bool
+	OrphanAge time.Duration // of those; 0: a day, which other tools' publications may take; negative: any
+	DryRun    bool
 	// Deleted is told each file; nil: nobody.
 	Deleted func(name string)
 }
@@ -69,6 +70,9 @@ func GC(ctx context.Context, s Storage, keys Keys, o Options, g GCOptions) (c Co
 	}
 	if g.KeepFor == 0 {
 		g.KeepFor = defaultKeep
+	}
+	if g.OrphanAge == 0 {
+		g.OrphanAge = orphanAge
 	}
 	if g.KeepTags == 0 {
 		g.KeepTags = g.KeepFor

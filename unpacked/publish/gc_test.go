@@ -118,6 +118,11 @@ func TestGCOrphans(t *testing.T) {
 	if !r.stored()[orphan] {
 		t.Error("an object of today was deleted as an orphan")
 	}
+	told := map[string]bool{}
+	r.gc(GCOptions{Orphans: true, OrphanAge: -1, DryRun: true, Deleted: func(name string) { told[name] = true }})
+	if !told[orphan] || told[cas.Object{Hash: r.contentHash("kept")}.Name()] {
+		t.Errorf("orphans of any age are %v", told)
+	}
 	r.later(2 * 24 * time.Hour)
 	r.gc(GCOptions{Orphans: true})
 	if r.stored()[orphan] {

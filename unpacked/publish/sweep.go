@@ -130,7 +130,7 @@ func (gc *collector) deleteFile(name string) error {
 
 // orphans deletes what no revision names and nobody is writing.
 func (gc *collector) orphans() error {
-	before := gc.tx.now.Add(-orphanAge)
+	before := gc.tx.now.Add(-max(gc.o.OrphanAge, 0))
 	for f, err := range gc.tx.storage.List(gc.ctx, "data/") {
 		if err != nil {
 			return err
