@@ -55,6 +55,9 @@ func (a *app) init(ctx context.Context, fqrn string, o initOptions) error {
 	if err := o.place.absolute(); err != nil {
 		return err
 	}
+	if s, err := a.loadSettings(fqrn); err == nil && s.Storage != o.storage {
+		return fmt.Errorf("init %s: it was made in %s; for another of that name, set FLATHUB_CONFIG to a new directory", fqrn, s.Storage)
+	}
 	r, err := a.find(fqrn, o.place)
 	if err != nil {
 		return err

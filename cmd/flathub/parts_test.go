@@ -59,6 +59,9 @@ func TestPlaces(t *testing.T) {
 	other := "other.example.org"
 	h.must("init", other, "--storage", filepath.Join(h.dir, "o"), "--keys", keys, "--hash", "shake128", "--compression", "none")
 	h.must("check", other)
+	if code := h.run("init", other, "--storage", filepath.Join(h.dir, "another")); code != exitFailed || !strings.Contains(h.err.String(), "it was made in "+filepath.Join(h.dir, "o")) {
+		t.Errorf("init of the same name elsewhere: exit code %d: %s", code, h.err.String())
+	}
 	if err := os.Remove(filepath.Join(h.dir, "config", other+".json")); err != nil {
 		t.Fatal(err)
 	}
