@@ -161,6 +161,27 @@ func TestJourney(t *testing.T) {
 	}
 }
 
+// TestPublishNothing has archives that are none; what is published stays.
+func TestPublishNothing(t *testing.T) {
+	h := newHub(t)
+	archive := tarOf(t, "f=content")
+	gzipped := compress(t, archive, func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriter(w), nil })
+	h.in = bytes.NewReader(archive)
+	h.must("publish", fqrn, "--from", "-", "--to", "/d")
+	empty := compress(t, nil, func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriter(w), nil })
+	for want, b := range map[string][]byte{
+		"nothing came": nil, "nothing came:": empty, "cut short, or not a tar archive": []byte("a text\n"), "cut short": archive[:515], "cut short, or": gzipped[:len(gzipped)-20],
+	} {
+		h.in = bytes.NewReader(b)
+		if code := h.run("publish", fqrn, "--from", "-", "--to", "/d"); code != exitFailed || !strings.Contains(h.err.String(), want) {
+			t.Errorf("of %d bytes: exit code %d: %s, want %q", len(b), code, h.err.String(), want)
+		}
+	}
+	if v := h.json("info", fqrn); v["revision"] != 2.0 {
+		t.Errorf("info: %v", v)
+	}
+}
+
 func TestCheckFails(t *testing.T) {
 	h := newHub(t)
 	h.in = bytes.NewReader(tarOf(t, "f=content"))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -106,9 +107,13 @@ func (a *app) stage(ctx context.Context, tx *publish.Tx, o publishOptions, to st
 		return err
 	}
 	defer z.Close()
-	rows, err := layer.Read(ctx, tx, z, layer.Options{Scratch: tx.Scratch(), Max: o.max(), Warn: func(s string) { a.log().Warn(s) }})
+	plain := bufio.NewReaderSize(z, 512)
+	if _, err := plain.Peek(1); errors.Is(err, io.EOF) { // such as of a pipe whose program failed
+		return errors.New("nothing came: what is published stays as it is; an archive of an empty directory is not empty itself")
+	}
+	rows, err := layer.Read(ctx, tx, plain, layer.Options{Scratch: tx.Scratch(), Max: o.max(), Warn: func(s string) { a.log().Warn(s) }})
 	if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: not a tar archive, or cut short", err)
+		return fmt.Errorf("%w: cut short, or not a tar archive, plain or compressed with gzip or zstd", err)
 	}
 	if err != nil {
 		return err
