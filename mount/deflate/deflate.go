@@ -1,13 +1,13 @@
 // Package deflate reads and writes zlib and gzip streams: the form of a repository's objects and of an image's layers.
 //
-// Inflating is most of what a cold start computes, deflating most of what a publisher does. Built with the tag isal and
-// cgo, as the Makefile does where libisal.a is installed or, with LINK=shared, libisal.so, the package uses Intel's ISA-L,
-// which is three times as fast at both as the best Go code; without, klauspost/compress. Both read all streams. What they
+// Inflating is most of what a cold start computes, deflating most of what a publisher does. Three libraries of C may do it,
+// by tags of the build: isal, Intel's ISA-L, both ways and fastest; libdeflate, what is whole in memory, both ways; without,
+// there is code of Go. The Makefile sets the tags of the libraries that are installed. All read all streams. What they
 // write differs, and with it the hashes of objects: one publisher should keep to one build, or contents that are stored
 // twice are told apart.
 //
-// Objects that are all here go through Inflate: with the tag libdeflate, as the Makefile builds where that library is, three
-// times as fast as klauspost's. Then a client has next to nothing left for ISA-L to do; a publisher has its streams.
+// Objects that are all here go through Inflate and Deflate. Readers and Writers are for layers, catalogs and whatever else
+// is too large for that.
 //
 // Readers are strict: all bytes of the source must belong to the stream, one zlib stream or one or more gzip members.
 package deflate
@@ -33,6 +33,9 @@ var (
 	ErrTrailing = errors.New("bytes follow the end of the deflated data")
 	ErrLong     = errors.New("more inflated bytes than expected") // of Inflate
 )
+
+// Bound is how many bytes Deflate makes of n at most: what cannot be made smaller takes a little more.
+func Bound(n int) int { return n + n/1000 + 64 }
 
 // String returns the name of the format.
 func (f Format) String() string {

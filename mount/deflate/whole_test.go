@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/zlib"
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 )
@@ -91,12 +92,87 @@ func FuzzInflate(f *testing.F) {
 	})
 }
 
+// TestDeflate writes what the standard library must read, into any room, always the same.
+func TestDeflate(t *testing.T) {
+	all := samples()
+	for _, n := range []int{2, 100, 4095, 65535, 65536, 199_999} {
+		all[fmt.Sprint(n, " of noise")] = all["noise"][:n]
+	}
+	for name, want := range all {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var first []byte
+			for _, room := range []int{0, Bound(len(want)) - 1, Bound(len(want)), 1 << 20} {
+				dirty := bytes.Repeat([]byte{0xa5}, room)
+				out, err := Deflate(dirty[:room/2], want)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(out) > Bound(len(want)) {
+					t.Errorf("%d bytes became %d, the bound is %d", len(want), len(out), Bound(len(want)))
+				}
+				if len(out) <= room && room >= Bound(len(want)) && &out[0] != &dirty[0] {
+					t.Errorf("room for %d bytes is not used for %d", room, len(out))
+				}
+				if first == nil {
+					first = bytes.Clone(out)
+				} else if !bytes.Equal(out, first) {
+					t.Error("not the same twice")
+				}
+			}
+			if first[0] != 0x78 {
+				t.Errorf("begins with %#x, not with what old readers look for", first[0])
+			}
+			inflates(t, first, want)
+		})
+	}
+}
+
+// inflates has the standard library read a stream.
+func inflates(t *testing.T, stored, want []byte) {
+	t.Helper()
+	in := bytes.NewReader(stored)
+	z, err := zlib.NewReader(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(z)
+	if err != nil || !bytes.Equal(got, want) || in.Len() > 0 {
+		t.Errorf("read back: %d bytes, want %d, %v, %d bytes behind", len(got), len(want), err, in.Len())
+	}
+}
+
+func FuzzDeflate(f *testing.F) {
+	for _, b := range samples() {
+		f.Add(b[:min(len(b), 3000)], 1)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, times int) {
+		data = bytes.Repeat(data, max(times, 1)%100)
+		stored, err := Deflate(nil, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inflates(t, stored, data)
+	})
+}
+
 func BenchmarkInflate(b *testing.B) {
 	want := samples()["text"]
 	in, out := stored(Zlib, want), make([]byte, len(want))
 	b.SetBytes(int64(len(want)))
 	for b.Loop() {
 		if _, err := Inflate(out, in); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDeflate(b *testing.B) {
+	in := samples()["text"]
+	out := make([]byte, Bound(len(in)))
+	b.SetBytes(int64(len(in)))
+	for b.Loop() {
+		if _, err := Deflate(out, in); err != nil {
 			b.Fatal(err)
 		}
 	}

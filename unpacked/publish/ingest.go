@@ -14,6 +14,7 @@ import (
 
 	"github.com/flatrun/flatrun/mount/cas"
 	"github.com/flatrun/flatrun/mount/catalog"
+	"github.com/flatrun/flatrun/mount/deflate"
 )
 
 const (
@@ -39,11 +40,11 @@ type ingester struct {
 	sizes ChunkSizes
 	stats *IngestStats
 
-	jobs        chan *job
-	compressors chan *compressor
-	small       *semaphore.Weighted
-	large       chan []byte // buffers for one chunk each, see largeBuffer; nil ones are not yet made
-	wg          sync.WaitGroup
+	jobs  chan *job
+	cores chan struct{} // a token for each that may compress
+	small *semaphore.Weighted
+	large chan []byte // buffers for one chunk each, see largeBuffer; nil ones are not yet made
+	wg    sync.WaitGroup
 
 	known recent   // objects that the storage has
 	holes sync.Map // holeKey of a large buffer of zeros → cas.Hash of the stored object
@@ -78,14 +79,11 @@ func newIngester(store objectStore, sizes ChunkSizes, workers int, stats *Ingest
 		sizes = defaultChunks
 	}
 	in := &ingester{
-		store: store, sizes: sizes, stats: stats, jobs: make(chan *job, 4*workers), compressors: make(chan *compressor, workers),
+		store: store, sizes: sizes, stats: stats, jobs: make(chan *job, 4*workers), cores: make(chan struct{}, workers),
 		small: semaphore.NewWeighted(inFlight), large: make(chan []byte, min(workers, maxLarge)+2),
 	}
 	for range cap(in.large) {
 		in.large <- nil
-	}
-	for range workers {
-		in.compressors <- newCompressor(store)
 	}
 	for range max(2*workers, parallel(store.storage)) {
 		in.wg.Go(in.work)
@@ -108,7 +106,7 @@ func parallel(s Storage) int {
 // largeBuffer makes a buffer for a chunk, the piece read beyond it, and its
 // compressed form, which may be a little larger.
 func (in *ingester) largeBuffer() []byte {
-	return make([]byte, in.sizes.Max+pieceSize+in.sizes.Max+in.sizes.Max/1000+1024)
+	return make([]byte, in.sizes.Max+pieceSize+deflate.Bound(in.sizes.Max))
 }
 
 // close ends the workers when they have done what was handed to them.
@@ -157,9 +155,9 @@ func (in *ingester) makeLarge(j *job) error {
 
 // make compresses a job's data and stores it. The stored form, which it returns, lies in out if it fits.
 func (in *ingester) make(j *job, out []byte) (stored []byte, err error) {
-	c := <-in.compressors
-	stored, j.hash, err = c.object(j.data, out)
-	in.compressors <- c
+	in.cores <- struct{}{}
+	stored, j.hash, err = in.store.object(j.data, out)
+	<-in.cores
 	if err != nil {
 		return nil, err
 	}

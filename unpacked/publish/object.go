@@ -19,39 +19,16 @@ type objectStore struct {
 	compression cas.Compression // of file contents; all else is zlib
 }
 
-// compressor makes objects out of bytes in memory. It is for one goroutine at a
-// time.
-type compressor struct {
-	store objectStore
-	zlib  *deflate.Writer
-}
-
-func newCompressor(s objectStore) *compressor {
-	return &compressor{store: s, zlib: deflate.NewWriter(io.Discard)}
-}
-
 // object returns the stored form of data and its hash. The form lies in out if
-// it fits, or is data itself.
-func (c *compressor) object(data, out []byte) (stored []byte, h cas.Hash, err error) {
+// that has room for deflate.Bound, or is data itself.
+func (s objectStore) object(data, out []byte) (stored []byte, h cas.Hash, err error) {
 	stored = data
-	if c.store.compression == cas.Zlib {
-		if stored, err = c.deflate(data, out); err != nil {
+	if s.compression == cas.Zlib {
+		if stored, err = deflate.Deflate(out, data); err != nil {
 			return nil, cas.Hash{}, err
 		}
 	}
-	return stored, cas.Sum(c.store.algorithm, stored), nil
-}
-
-func (c *compressor) deflate(data, out []byte) ([]byte, error) {
-	b := bytes.NewBuffer(out[:0])
-	c.zlib.Reset(b)
-	if _, err := c.zlib.Write(data); err != nil {
-		return nil, err
-	}
-	if err := c.zlib.Close(); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
+	return stored, cas.Sum(s.algorithm, stored), nil
 }
 
 // newPutter is a Storage that knows a better way than Has and Put.
@@ -123,7 +100,7 @@ func (s objectStore) putBytes(ctx context.Context, b []byte, suffix cas.Suffix) 
 		h = cas.Sum(s.algorithm, stored)
 	} else {
 		s.compression = cas.Zlib
-		if stored, h, err = newCompressor(s).object(b, nil); err != nil {
+		if stored, h, err = s.object(b, nil); err != nil {
 			return h, err
 		}
 	}

@@ -1,0 +1,25 @@
+//go:build !libdeflate || isal || !cgo
+
+package deflate
+
+import (
+	"bytes"
+	"sync"
+)
+
+var writers = sync.Pool{New: func() any { return NewWriter(nil) }}
+
+// Deflate returns data as one zlib stream, which lies in out if that has room for Bound bytes. Equal data give equal streams.
+func Deflate(out, data []byte) ([]byte, error) {
+	z := writers.Get().(*Writer)
+	defer func() { z.Reset(nil); writers.Put(z) }()
+	b := bytes.NewBuffer(out[:0])
+	z.Reset(b)
+	if _, err := z.Write(data); err != nil {
+		return nil, err
+	}
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
