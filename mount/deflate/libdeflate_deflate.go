@@ -42,26 +42,73 @@ type compressor struct {
 	c *C.struct_libdeflate_compressor
 }
 
-var compressors = sync.Pool{New: func() any {
-	z := &compressor{C.libdeflate_alloc_compressor(level)}
-	runtime.AddCleanup(z, func(c *C.struct_libdeflate_compressor) { C.libdeflate_free_compressor(c) }, z.c)
-	return z
-}}
+func newPool(level C.int) *sync.Pool {
+	return &sync.Pool{New: func() any {
+		z := &compressor{C.libdeflate_alloc_compressor(level)}
+		runtime.AddCleanup(z, func(c *C.struct_libdeflate_compressor) { C.libdeflate_free_compressor(c) }, z.c)
+		return z
+	}}
+}
+
+var compressors, storers = newPool(level), newPool(0)
 
 // Deflate returns data as one zlib stream, which lies in out if that has room for Bound bytes. Equal data give equal streams.
 func Deflate(out, data []byte) ([]byte, error) {
-	z := compressors.Get().(*compressor)
-	if z.c == nil {
+	z, store := compressors.Get().(*compressor), storers.Get().(*compressor)
+	defer compressors.Put(z)
+	defer storers.Put(store)
+	if z.c == nil || store.c == nil {
 		return nil, errors.New("deflate: no memory")
 	}
-	defer compressors.Put(z)
-	bound := max(Bound(len(data)), int(C.libdeflate_zlib_compress_bound(z.c, C.size_t(len(data)))))
+	bound := max(Bound(len(data)), z.bound(len(data)), store.bound(len(data)))
 	if out = out[:cap(out)]; len(out) < bound {
 		out = make([]byte, bound)
 	}
-	n := C.deflate_whole(z.c, unsafe.Pointer(unsafe.SliceData(data)), C.size_t(len(data)), unsafe.Pointer(unsafe.SliceData(out)), C.size_t(len(out)))
+	if z.isDense(out, data) {
+		z = store
+	}
+	n := z.deflate(out, data)
 	if n == 0 {
 		return nil, fmt.Errorf("deflate: %d bytes do not fit in %d", len(data), len(out))
 	}
 	return out[:n], nil
+}
+
+func (z *compressor) bound(n int) int { return int(C.libdeflate_zlib_compress_bound(z.c, C.size_t(n))) }
+
+// deflate returns 0 if out is too short.
+func (z *compressor) deflate(out, data []byte) int {
+	return int(C.deflate_whole(z.c, unsafe.Pointer(unsafe.SliceData(data)), C.size_t(len(data)), unsafe.Pointer(unsafe.SliceData(out)), C.size_t(len(out))))
+}
+
+// Of so many bytes one sample is tried; in shorter contents there is less to win.
+const sampled, sample = 128 << 10, 16 << 10
+
+// isDense tells contents that do not get smaller, as archives and media are: none of the samples does by one in a hundred.
+// To find that out of all of it would take eight times as long. Samples are deflated into out. One is the end: an archive's
+// index may be there.
+func (z *compressor) isDense(out, data []byte) bool {
+	for at := 0; at+sampled <= len(data); at += sampled {
+		if !z.isDenseSample(out, data[at:at+sample]) {
+			return false
+		}
+	}
+	return len(data) >= sampled && z.isDenseSample(out, data[len(data)-sample:])
+}
+
+func (z *compressor) isDenseSample(out, s []byte) bool {
+	return isEven(s) && z.deflate(out, s) >= sample-sample/100
+}
+
+// isEven tells, quickly, where some bytes are much more frequent than others: these do get smaller.
+func isEven(b []byte) bool {
+	var count [256]int
+	for _, c := range b {
+		count[c]++
+	}
+	squares := 0
+	for _, n := range count {
+		squares += n * n
+	}
+	return squares < len(b)*len(b)/len(count)*5/4
 }

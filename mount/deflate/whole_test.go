@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"testing"
 )
 
@@ -98,11 +99,16 @@ func TestDeflate(t *testing.T) {
 	for _, n := range []int{2, 100, 4095, 65535, 65536, 199_999} {
 		all[fmt.Sprint(n, " of noise")] = all["noise"][:n]
 	}
+	large := make([]byte, 5<<20+1)
+	rand.NewChaCha8([32]byte{2}).Read(large)
+	all["dense"] = large
+	all["dense with text"] = bytes.Join([][]byte{large[:700_000], all["text"], large}, nil)
+	all["text with noise"] = bytes.Join([][]byte{all["text"], large[:700_000], all["text"]}, nil)
 	for name, want := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var first []byte
-			for _, room := range []int{0, Bound(len(want)) - 1, Bound(len(want)), 1 << 20} {
+			for _, room := range []int{0, Bound(len(want)) - 1, Bound(len(want)), Bound(len(want)) + 1<<20} {
 				dirty := bytes.Repeat([]byte{0xa5}, room)
 				out, err := Deflate(dirty[:room/2], want)
 				if err != nil {
