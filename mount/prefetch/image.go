@@ -51,6 +51,15 @@ func (p *Prefetcher) replayKept(root string) bool {
 	return false
 }
 
+// Recorded tells whether there is a profile of the image with its root at that path of the repository.
+func (p *Prefetcher) Recorded(root string) bool {
+	if p.cfg.Profiles == "" {
+		return false
+	}
+	image, err := Identify(p.ctx, p.cfg.Revision(), root)
+	return err == nil && p.cfg.Profiles.Has(image)
+}
+
 // Known tells that all an image's start needs is brought by other means: nothing is guessed for it, until Image is called.
 func (p *Prefetcher) Known(root string) {
 	p.mu.Lock()

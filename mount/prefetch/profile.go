@@ -125,6 +125,12 @@ type Profiles string
 
 func (d Profiles) path(image cas.Hash) string { return filepath.Join(string(d), image.String()) }
 
+// Has tells whether there is a profile of the image.
+func (d Profiles) Has(image cas.Hash) bool {
+	_, err := os.Stat(d.path(image))
+	return err == nil
+}
+
 // Load reads the profile of an image; fs.ErrNotExist where there is none.
 func (d Profiles) Load(image cas.Hash) (*Profile, error) {
 	f, err := os.Open(d.path(image))

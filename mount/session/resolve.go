@@ -122,14 +122,14 @@ func (r *repositories) follow(ctx context.Context, fqrn, p string) (imagePlace, 
 	return at, fmt.Errorf("%s leads through more than %d symbolic links", path.Join("/cvmfs", fqrn, p), maxLinks)
 }
 
-// approach fetches ahead for what may be an image. A flat image is known for one by its path alone; so its start begins
-// before the catalog is here.
+// approach fetches ahead for what may be an image. A flat image is known for one by its path alone, and so is one that was
+// started before; so its start begins before the catalog is here.
 func (r *repositories) approach(ctx context.Context, at imagePlace, p string) {
 	if at.served == nil || r.tree == nil {
 		return
 	}
 	at.served.approach(ctx, p)
-	if id, ok := unpacked.ImageOf(p); ok && p == unpacked.FlatRoot(id) {
+	if id, ok := unpacked.ImageOf(p); ok && p == unpacked.FlatRoot(id) || at.served.ahead.Recorded(p) {
 		at.served.start(p)
 	}
 }
