@@ -485,6 +485,29 @@ func TestDemandFirst(t *testing.T) {
 	}
 }
 
+// TestUnderWay makes sure that what comes first is not held up by all that comes after it.
+func TestUnderWay(t *testing.T) {
+	s := &slow{let: make(chan struct{})}
+	p := New(Config{Store: s})
+	defer p.Close()
+	objects := someObjects(10)
+	for i := range objects {
+		objects[i].Size = maxUnderWay / 2
+	}
+	objects[2].Size = -1 // not known
+	p.Fetch(objects...)
+	until(t, "a few run", func() bool { return s.now() == fewUnderWay })
+	for range objects {
+		s.let <- struct{}{}
+	}
+	until(t, "all are fetched", func() bool { return p.Stats().Fetched == int64(len(objects)) })
+	if s.most != fewUnderWay || p.flying != 0 {
+		t.Errorf("%d ran at once, %d bytes are under way in the end", s.most, p.flying)
+	}
+	p.Fetch(someObjects(30)[10:]...)
+	until(t, "small ones run", func() bool { return s.now() == 20 })
+}
+
 // TestClose ends fetches that hang.
 func TestClose(t *testing.T) {
 	s := &slow{let: make(chan struct{})}
@@ -574,6 +597,9 @@ func TestImage(t *testing.T) {
 	f.Close()
 	// In the next revision the image is the same, and its neighbours are not.
 	f = newFixture(t, append(tree, repotest.File{Path: "/other", Content: "x"}), keep)
+	if !f.Recorded("/img") || f.Recorded("/other") || f.Recorded("/missing") {
+		t.Error("it is not known of which image there is a profile")
+	}
 	f.Image("/img", "")
 	f.want(all, all[:minRecorded]...)
 	f.Close()
