@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +26,22 @@ func (c *Cache) Put(o Object, content []byte) error {
 		return err
 	})
 }
+
+// InMemory makes a file of the content that ends with its last descriptor, and takes no time of a disk.
+func InMemory(content []byte) (*os.File, error) {
+	f, err := anonymous(int64(len(content)))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if _, err := f.Write(content); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return reopen(f)
+}
+
+// Reopen opens the same file once more, for reading and with an offset of its own.
+func Reopen(f *os.File) (*os.File, error) { return reopen(f) }
 
 // keep takes an object that write writes and verifies, or says why the cache cannot have it.
 func (c *Cache) keep(o Object, write func(*draft) error) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -223,6 +224,22 @@ func (s *Remote) fill(ctx context.Context, d *draft) (f *os.File, cached bool, e
 	s.counters.objects.Add(1)
 	s.counters.bytes.Add(d.n)
 	return d.commit()
+}
+
+// Read answers the bytes of an object without keeping them: what is needed once is not worth a place in the cache.
+func (s *Remote) Read(ctx context.Context, o Object) ([]byte, error) {
+	f := s.local(ctx, o)
+	if f == nil {
+		d, err := newDraft(nil, o)
+		if err == nil {
+			f, _, err = s.fill(ctx, d)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %v: %w", o, err)
+		}
+	}
+	defer f.Close()
+	return io.ReadAll(f)
 }
 
 // unpack copies an object out of an archive, if one has it whole. What is damaged there comes from the network.

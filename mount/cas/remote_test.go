@@ -36,6 +36,31 @@ func TestStores(t *testing.T) {
 	}
 }
 
+// TestRead answers verified bytes that are not kept.
+func TestRead(t *testing.T) {
+	content := text(300_000, 1)
+	d := newDepot(t)
+	o := d.put(t, content, SHA1, None)
+	s := newRemote(t, &Remote{Cache: newCache(t, 0), Main: d})
+	for _, size := range []int64{o.Size, -1} {
+		o.Size = size
+		if got, err := s.Read(t.Context(), o); err != nil || !bytes.Equal(got, content) {
+			t.Fatalf("%d bytes, %v", len(got), err)
+		}
+	}
+	if s.Has(o) {
+		t.Error("it is kept")
+	}
+	wantContent(t, s, o, content)
+	s.Main = Dir(t.TempDir())
+	if got, err := s.Read(t.Context(), o); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("what is here: %d bytes, %v", len(got), err)
+	}
+	if _, err := s.Read(t.Context(), Object{Hash: Sum(SHA1, []byte("absent")), Size: 6}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an absent object: %v", err)
+	}
+}
+
 func testStore(t *testing.T, s Store, o Object, content []byte) {
 	for range 3 {
 		wantContent(t, s, o, content)

@@ -21,6 +21,8 @@ type Config struct {
 	Dir   string    // of the cache of what came out of packs of this repository, and of no other
 	Limit int64     // bytes of that cache, 0 for none
 	Fetch cas.Store // of the files of packs
+	// Read fetches what need not be kept: the parts, whose objects are. nil: by Fetch.
+	Read  func(context.Context, cas.Object) ([]byte, error)
 	Has   func(cas.Object) bool
 	Below cas.Store     // asked for what no pack brings; may be nil
 	Wait  time.Duration // for which a read waits for a pack at most; 0 is 20 s
@@ -38,6 +40,7 @@ type Store struct {
 	mu     sync.Mutex
 	cache  *cas.Cache // nil while no pack was taken
 	coming map[*coming]bool
+	held   map[key]*os.File // objects that have come and are not in the cache yet
 }
 
 // coming is a pack on its way.
@@ -56,7 +59,7 @@ func keyOf(o cas.Object) key { return key{o.Hash, o.Compression} }
 
 // NewStore opens what earlier packs have left.
 func NewStore(cfg Config) *Store {
-	s := &Store{cfg: cfg, log: cfg.Log, coming: make(map[*coming]bool)}
+	s := &Store{cfg: cfg, log: cfg.Log, coming: make(map[*coming]bool), held: make(map[key]*os.File)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -94,9 +97,9 @@ func (s *Store) Close() {
 // Has tells whether a pack has brought the object.
 func (s *Store) Has(o cas.Object) bool {
 	s.mu.Lock()
-	c := s.cache
+	c, held := s.cache, s.held[keyOf(o)]
 	s.mu.Unlock()
-	return c != nil && c.Has(o)
+	return held != nil || c != nil && c.Has(o)
 }
 
 // Open answers an object that a pack has brought, or is bringing.
@@ -118,6 +121,11 @@ func (s *Store) Open(ctx context.Context, o cas.Object) (*os.File, error) {
 func (s *Store) here(o cas.Object) *os.File {
 	s.mu.Lock()
 	c := s.cache
+	if held := s.held[keyOf(o)]; held != nil {
+		defer s.mu.Unlock() // as it is closed when it is in the cache
+		f, _ := cas.Reopen(held)
+		return f
+	}
 	s.mu.Unlock()
 	if c == nil || !c.Has(o) {
 		return nil
@@ -240,7 +248,8 @@ func (s *Store) take(c *coming, files [][]cas.Object) error {
 	}
 	defer cache.Enforce(s.ctx)
 	for _, objects := range files[1:] {
-		if err := s.unpack(c, cache, &part{ctx: ctx, pieces: pieces, left: len(objects)}); err != nil {
+		brought, err := s.unpack(c, &part{ctx: ctx, pieces: pieces, left: len(objects)})
+		if err := errors.Join(err, s.settle(cache, brought)); err != nil {
 			return err
 		}
 	}
@@ -259,7 +268,7 @@ func (c *coming) expect(list *prefetch.Profile) {
 func (s *Store) list(ctx context.Context, objects []cas.Object) (*prefetch.Profile, error) {
 	var text []byte
 	for _, o := range objects {
-		b, err := s.read(ctx, o)
+		b, err := s.readKept(ctx, o)
 		if err != nil {
 			return nil, err
 		}
@@ -280,18 +289,27 @@ func (s *Store) most(list *prefetch.Profile) bool {
 	return here > all/2
 }
 
-// unpack takes one part apart. Only objects that the profile lists are kept.
-func (s *Store) unpack(c *coming, cache *cas.Cache, from *part) error {
-	err := Read(from, func(o cas.Object, content []byte) error {
+// unpack takes one part apart and holds in memory what it brings: to make hundreds of files takes a disk a good part of the
+// time that a start has. Only objects that the profile lists are kept.
+func (s *Store) unpack(c *coming, from *part) (brought []cas.Object, err error) {
+	err = Read(from, func(o cas.Object, content []byte) error {
 		arrived := c.objects[keyOf(o)]
 		if arrived == nil {
 			return nil
 		}
-		if err := cache.Put(o, content); err != nil {
-			return err
+		var f *os.File
+		if !s.Has(o) {
+			var err error
+			if f, err = cas.InMemory(content); err != nil {
+				return fmt.Errorf("object %v: %w", o, err)
+			}
+			brought = append(brought, o)
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if f != nil {
+			s.held[keyOf(o)] = f
+		}
 		select {
 		case <-arrived: // listed once, packed twice
 		default:
@@ -300,7 +318,32 @@ func (s *Store) unpack(c *coming, cache *cas.Cache, from *part) error {
 		return nil
 	})
 	if from.err != nil {
-		return from.err // not the format's fault
+		err = from.err // not the format's fault
+	}
+	return brought, err
+}
+
+// settle gives the cache what a part has brought.
+func (s *Store) settle(cache *cas.Cache, brought []cas.Object) (err error) {
+	for _, o := range brought {
+		s.mu.Lock()
+		f := s.held[keyOf(o)]
+		s.mu.Unlock()
+		if err == nil {
+			err = put(cache, o, f)
+		}
+		s.mu.Lock()
+		delete(s.held, keyOf(o))
+		f.Close()
+		s.mu.Unlock()
 	}
 	return err
+}
+
+func put(cache *cas.Cache, o cas.Object, f *os.File) error {
+	content := make([]byte, o.Size)
+	if _, err := f.ReadAt(content, 0); err != nil && o.Size > 0 {
+		return fmt.Errorf("object %v: %w", o, err)
+	}
+	return cache.Put(o, content)
 }

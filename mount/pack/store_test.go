@@ -77,7 +77,6 @@ func TestStore(t *testing.T) {
 			let := make(chan struct{})
 			dir := filepath.Join(t.TempDir(), "packs")
 			s := pack.NewStore(pack.Config{Dir: dir, Fetch: stalled{from, let}, Has: func(cas.Object) bool { return false }, Wait: time.Hour})
-			defer s.Close()
 			failed := make(chan struct{})
 			if s.Take(t.Context(), rev, "/other", nil) || !s.Take(t.Context(), rev, "/image", func() { close(failed) }) {
 				t.Fatal("which images have packs is mistaken")
@@ -99,7 +98,15 @@ func TestStore(t *testing.T) {
 			}
 			if !c.good {
 				<-failed
+				s.Close()
 				return
+			}
+			if !s.Has(o) {
+				t.Error("what was read is not there")
+			}
+			s.Close() // what was held in memory is in the cache then
+			if got, err := open(s, o); got != content {
+				t.Errorf("afterwards it has %.20q, %v", got, err)
 			}
 			again := pack.NewStore(pack.Config{Dir: dir})
 			defer again.Close()

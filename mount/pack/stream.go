@@ -56,8 +56,16 @@ func (s *Store) fetch(ctx context.Context, parts [][]cas.Object) <-chan chan pie
 	return order
 }
 
-// read fetches a chunk into memory. It comes verified by its hash.
+// read fetches a chunk of a part into memory. It comes verified by its hash.
 func (s *Store) read(ctx context.Context, o cas.Object) ([]byte, error) {
+	if s.cfg.Read != nil {
+		return s.cfg.Read(ctx, o)
+	}
+	return s.readKept(ctx, o)
+}
+
+// readKept reads what stays in the cache.
+func (s *Store) readKept(ctx context.Context, o cas.Object) ([]byte, error) {
 	f, err := s.cfg.Fetch.Open(ctx, o)
 	if err != nil {
 		return nil, err

@@ -38,7 +38,7 @@ func (v *served) openPacks(c caches) {
 	v.packFiles = &cas.Remote{Cache: c.main, Lower: c.lower.Store(), Archives: c.lower.Archives, Main: v.main, Log: v.log}
 	v.packs = pack.NewStore(pack.Config{
 		Dir: filepath.Join(c.main.Dir(), "packs", v.settings.FQRN), Limit: c.limit / packShare,
-		Fetch: v.packFiles, Has: v.packFiles.Has, Below: c.lower.Store(), Log: v.log,
+		Fetch: v.packFiles, Read: v.packFiles.Read, Has: v.packFiles.Has, Below: c.lower.Store(), Log: v.log,
 	})
 	v.usePacks = c.ahead.Profiles
 }
