@@ -247,8 +247,11 @@ func (s *Store) take(c *coming, files [][]cas.Object) error {
 		return errors.New("its objects cannot be kept")
 	}
 	defer cache.Enforce(s.ctx)
-	for _, objects := range files[1:] {
+	for i, objects := range files[1:] {
 		brought, err := s.unpack(c, &part{ctx: ctx, pieces: pieces, left: len(objects)})
+		if i+2 == len(files) && err == nil {
+			s.rest()
+		}
 		if err := errors.Join(err, s.settle(cache, brought)); err != nil {
 			return err
 		}
@@ -321,6 +324,19 @@ func (s *Store) unpack(c *coming, from *part) (brought []cas.Object, err error) 
 		err = from.err // not the format's fault
 	}
 	return brought, err
+}
+
+// settleAfter is how long the last part stays in memory: the command is about to use what it brought, and has the processors.
+const settleAfter = time.Second
+
+// rest waits that long, unless the session ends.
+func (s *Store) rest() {
+	timer := time.NewTimer(settleAfter)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.ctx.Done():
+	}
 }
 
 // settle gives the cache what a part has brought.
