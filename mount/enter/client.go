@@ -48,7 +48,7 @@ func newSession(fd int, dir string) *Session {
 // connect takes a connection over, in place of the one before.
 func (s *Session) connect(fd int) {
 	s.Conn = os.NewFile(uintptr(fd), s.Dir+"/socket")
-	s.bound = &io.LimitedReader{R: s.Conn}
+	s.bound = &io.LimitedReader{R: patientReader{s}}
 	s.lines = bufio.NewReader(s.bound)
 }
 
@@ -78,7 +78,7 @@ func (s *Session) call(r Request) (Reply, error) {
 // errEnded means that the session hung up.
 var errEnded = errors.New("the session ended while it was asked; try again")
 
-// callOnce sends a request and waits for its answer, however long: the session bounds what it does.
+// callOnce sends a request and waits for its answer.
 func (s *Session) callOnce(r Request) (Reply, error) {
 	if s.asked != "" { // the constructor's question was for another image
 		s.asked = ""
@@ -116,21 +116,18 @@ type answerError struct{ text string }
 
 func (e *answerError) Error() string { return e.text }
 
-// read waits for an answer, without end if patience is 0.
+// read waits for an answer, without end if patience is 0 and the session is not stopped.
 func (s *Session) read(patience time.Duration) (Reply, error) {
 	var reply Reply
-	limit := unix.NsecToTimeval(patience.Nanoseconds())
-	if err := unix.SetsockoptTimeval(int(s.Conn.Fd()), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
-		return reply, fmt.Errorf("ask the session: %w", err)
-	}
+	s.patience = patience
 	s.bound.N = maxReply // what is buffered already is a part of a small answer
 	line, err := s.lines.ReadBytes('\n')
 	if errors.Is(err, io.EOF) && s.bound.N == 0 {
 		return reply, fmt.Errorf("understand the session's answer: it has more than %d bytes", maxReply)
 	} else if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
 		return reply, errEnded
-	} else if errors.Is(err, unix.EAGAIN) {
-		return reply, fmt.Errorf("%w in %s", errSilent, patience)
+	} else if errors.As(err, new(*HungError)) {
+		return reply, err
 	} else if err != nil {
 		return reply, fmt.Errorf("wait for the session's answer: %w", err)
 	}
@@ -232,9 +229,6 @@ func (s *Session) quit(force bool) error {
 	_, err := s.call(Request{Op: "quit", Force: force})
 	return err
 }
-
-// errSilent means that a session took the question and does not answer.
-var errSilent = errors.New("the session does not answer")
 
 // alive reports whether a session serves in dir. One that is just ending, or was killed and not all of it has gone yet,
 // takes connections that come to nothing: that is waited out. The error is for one that hangs for longer than patience.

@@ -35,6 +35,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"time"
 )
 
 // Kind says which user namespace the process is in.
@@ -174,10 +175,11 @@ type Session struct {
 	revisions []Revision // of the last answer
 	told      bool       // there was one
 
-	lines  *bufio.Reader
-	bound  *io.LimitedReader // below lines
-	asked  string            // image that the constructor asked for; the answer is the next line
-	joined bool              // the process is inside
+	lines    *bufio.Reader
+	bound    *io.LimitedReader // below lines
+	patience time.Duration     // with the answer that is waited for, 0 for without end
+	asked    string            // image that the constructor asked for; the answer is the next line
+	joined   bool              // the process is inside
 }
 
 // Dial connects to the session in dir without joining it: for status and umount. ErrNoSession if none answers.

@@ -1,7 +1,6 @@
 package enter
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -36,21 +35,36 @@ func (s *Session) StatusWithin(patience time.Duration) (Status, error) {
 	return *reply.Status, nil
 }
 
-// stoppedAfter is when a session that has not answered yet is looked at: one that is stopped will not.
+// stoppedAfter is how often a session that has not answered yet is looked at: one that is stopped will not.
 const stoppedAfter = 500 * time.Millisecond
 
 func (s *Session) askWithin(op string, patience time.Duration) (reply Reply, err error) {
 	if _, err = s.Conn.WriteString(`{"op":"` + op + `"}` + "\n"); err != nil {
 		return reply, err
 	}
+	return s.read(patience)
+}
+
+// patientReader reads what the session sends. The error of one that sends nothing is a *HungError: when it is stopped, or when
+// the patience with it is over.
+type patientReader struct{ s *Session }
+
+func (r patientReader) Read(p []byte) (int, error) {
 	for waited := time.Duration(0); ; {
-		step := min(stoppedAfter, patience-waited)
-		reply, err = s.read(step)
-		if waited += step; !errors.Is(err, errSilent) {
-			return reply, err
+		step := stoppedAfter
+		if r.s.patience > 0 {
+			step = min(step, r.s.patience-waited)
 		}
-		if hung := s.hung(waited); hung.Stopped || waited >= patience {
-			return reply, hung
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(r.s.Conn.Fd()), Events: unix.POLLIN}}, int(step.Milliseconds()))
+		if n > 0 || err != nil && err != unix.EINTR {
+			return r.s.Conn.Read(p)
+		}
+		if err == unix.EINTR {
+			continue
+		}
+		waited += step
+		if hung := r.s.hung(waited); hung.Stopped || r.s.patience > 0 && waited >= r.s.patience {
+			return 0, hung
 		}
 	}
 }

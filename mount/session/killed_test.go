@@ -354,6 +354,35 @@ func TestStopped(t *testing.T) {
 	w.mustFind("debian:12")
 }
 
+// A start does not wait for a session that is stopped while it answers, either.
+func TestStoppedMeanwhile(t *testing.T) {
+	needFUSE(t)
+	near, _, repos := serve(t)
+	far, network, conf := serveAs(t, "far.example.org")
+	repos[far.FQRN] = conf
+	network.Fail("*", repotest.Fault{Hang: true})
+	w := newWorld(t, repos, "")
+	w.mustFind("/cvmfs/" + near.FQRN + "/plain")
+	server := w.server()
+	failed := make(chan error, 1)
+	go func() {
+		_, err := w.find("/cvmfs/" + far.FQRN + "/plain")
+		failed <- err
+	}()
+	eventually(t, "the server is asked", func() bool { return len(network.Counts()) > 0 })
+	time.Sleep(time.Second) // for the client to be past its look whether the session is alive
+	if err := unix.Kill(server, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	err := <-failed
+	if cont := unix.Kill(server, unix.SIGCONT); cont != nil {
+		t.Fatal(cont)
+	}
+	if want := fmt.Sprintf("process %d is stopped", server); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+}
+
 // The parent holds little and goes with the server.
 func TestParentEnds(t *testing.T) {
 	needFUSE(t)
