@@ -69,6 +69,15 @@ func (v *served) start(image string) {
 	}
 }
 
+// recorded tells whether there is a profile of the image, and its start has not begun: whoever starts it again does not have it
+// looked up.
+func (v *served) recorded(image string) bool {
+	v.mu.Lock()
+	again := v.approached[image]
+	v.mu.Unlock()
+	return !again && v.ahead.Recorded(image)
+}
+
 // first tells whether nothing was fetched ahead for the image so far.
 func (v *served) first(image string) bool {
 	v.mu.Lock()

@@ -129,7 +129,7 @@ func (r *repositories) approach(ctx context.Context, at imagePlace, p string) {
 		return
 	}
 	at.served.approach(ctx, p)
-	if id, ok := unpacked.ImageOf(p); ok && p == unpacked.FlatRoot(id) || at.served.ahead.Recorded(p) {
+	if id, ok := unpacked.ImageOf(p); ok && p == unpacked.FlatRoot(id) || at.served.recorded(p) {
 		at.served.start(p)
 	}
 }
