@@ -38,13 +38,7 @@ type Budget struct {
 }
 
 // NewBudget is half of what the process may open: catalogs, connections and the cache need descriptors too.
-func NewBudget() *Budget {
-	var r syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
-		return &Budget{limit: shards}
-	}
-	return &Budget{limit: int64(max(min(r.Cur/2, math.MaxInt32), shards))}
-}
+func NewBudget() *Budget { return &Budget{limit: int64(openPart(2, math.MaxInt32))} }
 
 // take counts one more, and tells whether there are too many now.
 func (b *Budget) take() (over bool) { return b != nil && b.used.Add(1) > b.limit }
@@ -84,12 +78,15 @@ const maxOpenObjects = 1024
 
 // openLimit is a quarter of what the process may open, at most maxOpenObjects: catalogs, connections and the cache need
 // descriptors too.
-func openLimit() int {
+func openLimit() int { return openPart(4, maxOpenObjects) }
+
+// openPart is one of so many parts of what the process may open, and at most most.
+func openPart(parts, most uint64) int {
 	var r syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
 		return shards
 	}
-	return int(max(min(r.Cur/4, maxOpenObjects), shards))
+	return int(max(min(r.Cur/parts, most), shards))
 }
 
 func newObjects(store cas.Store, limit int, budget *Budget) *objects {
