@@ -158,7 +158,7 @@ var errLost = errors.New("cache lost the object while writing it")
 func (d *draft) commit() (f *os.File, cached bool, err error) {
 	defer d.discard()
 	if !d.named {
-		f, err := reopen(d.f)
+		f, err := Reopen(d.f)
 		return f, false, err
 	}
 	fd, err := openFile(d.f.Name(), unix.O_RDONLY)
@@ -228,8 +228,8 @@ func (d *draft) discard() {
 	d.f.Close()
 }
 
-// reopen opens the same file once more, for reading and with an offset of its own.
-func reopen(f *os.File) (*os.File, error) {
+// Reopen opens the same file once more, for reading and with an offset of its own.
+func Reopen(f *os.File) (*os.File, error) {
 	fd, err := openFile("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), unix.O_RDONLY)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)

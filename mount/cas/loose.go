@@ -28,7 +28,7 @@ type looseFile struct {
 }
 
 func (l *loose) add(key flightKey, f *os.File, size int64) {
-	own, err := reopen(f)
+	own, err := Reopen(f)
 	if err != nil {
 		return
 	}
@@ -54,7 +54,7 @@ func (l *loose) open(key flightKey) *os.File {
 		if e.key == key {
 			copy(l.files[i:], l.files[i+1:])
 			l.files[len(l.files)-1] = e
-			f, _ := reopen(e.file)
+			f, _ := Reopen(e.file)
 			return f
 		}
 	}

@@ -37,11 +37,8 @@ func InMemory(content []byte) (*os.File, error) {
 	if _, err := f.Write(content); err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)
 	}
-	return reopen(f)
+	return Reopen(f)
 }
-
-// Reopen opens the same file once more, for reading and with an offset of its own.
-func Reopen(f *os.File) (*os.File, error) { return reopen(f) }
 
 // keep takes an object that write writes and verifies, or says why the cache cannot have it.
 func (c *Cache) keep(o Object, write func(*draft) error) error {

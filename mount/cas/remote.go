@@ -84,7 +84,7 @@ func (s *Remote) Open(ctx context.Context, o Object) (*os.File, error) {
 	if fl.err != nil {
 		return nil, fl.err
 	}
-	return reopen(fl.file)
+	return Reopen(fl.file)
 }
 
 // local opens what is on this node or in the lower tier; nil if it is in neither.
