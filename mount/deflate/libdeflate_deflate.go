@@ -54,18 +54,19 @@ var compressors, storers = newPool(level), newPool(0)
 
 // Deflate returns data as one zlib stream, which lies in out if that has room for Bound bytes. Equal data give equal streams.
 func Deflate(out, data []byte) ([]byte, error) {
-	z, store := compressors.Get().(*compressor), storers.Get().(*compressor)
+	z := compressors.Get().(*compressor)
 	defer compressors.Put(z)
-	defer storers.Put(store)
-	if z.c == nil || store.c == nil {
-		return nil, errors.New("deflate: no memory")
-	}
-	bound := max(Bound(len(data)), z.bound(len(data)), store.bound(len(data)))
+	// Without a compressor, the library's bound holds for any.
+	bound := max(Bound(len(data)), int(C.libdeflate_zlib_compress_bound(nil, C.size_t(len(data)))))
 	if out = out[:cap(out)]; len(out) < bound {
 		out = make([]byte, bound)
 	}
-	if z.isDense(out, data) {
-		z = store
+	if z.c != nil && z.isDense(out, data) {
+		z = storers.Get().(*compressor)
+		defer storers.Put(z)
+	}
+	if z.c == nil {
+		return nil, errors.New("deflate: no memory")
 	}
 	n := z.deflate(out, data)
 	if n == 0 {
@@ -73,8 +74,6 @@ func Deflate(out, data []byte) ([]byte, error) {
 	}
 	return out[:n], nil
 }
-
-func (z *compressor) bound(n int) int { return int(C.libdeflate_zlib_compress_bound(z.c, C.size_t(n))) }
 
 // deflate returns 0 if out is too short.
 func (z *compressor) deflate(out, data []byte) int {
