@@ -111,7 +111,7 @@ func (a *app) stage(ctx context.Context, tx *publish.Tx, o publishOptions, to st
 	if _, err := plain.Peek(1); errors.Is(err, io.EOF) { // such as of a pipe whose program failed
 		return errors.New("nothing came: what is published stays as it is; an archive of an empty directory is not empty itself")
 	}
-	rows, err := layer.Read(ctx, tx, plain, layer.Options{Scratch: tx.Scratch(), Max: o.max(), Warn: func(s string) { a.log().Warn(s) }})
+	rows, err := layer.Read(ctx, tx, plain, layer.Options{Scratch: tx.Scratch(), Max: o.max(), Source: z, Warn: func(s string) { a.log().Warn(s) }})
 	if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: cut short, or not a tar archive, plain or compressed with gzip or zstd", err)
 	}

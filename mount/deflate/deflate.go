@@ -3,11 +3,12 @@
 // Inflating is most of what a cold start computes, deflating most of what a publisher does. Three libraries of C may do it,
 // by tags of the build: isal, Intel's ISA-L, both ways and fastest; libdeflate, what is whole in memory, both ways; without,
 // there is code of Go. The Makefile sets the tags of the libraries that are installed. All read all streams. What they
-// write differs, and with it the hashes of objects: one publisher should keep to one build, or contents that are stored
-// twice are told apart.
+// write differs, and with it the hashes of objects.
 //
-// Objects that are all here go through Inflate and Deflate. Readers and Writers are for layers, catalogs and whatever else
-// is too large for that.
+// Objects that are all here go through Inflate and Deflate. Readers and Writers are for catalogs and whatever else is too
+// large for that. A publisher that has a file in a layer's gzip stream need not deflate it at all: a BlockReader tells of
+// which blocks the stream is made, and Splice makes an object of them. No library hands these out at the speed that takes,
+// which is why there is an inflater here.
 //
 // Readers are strict: all bytes of the source must belong to the stream, one zlib stream or one or more gzip members.
 package deflate

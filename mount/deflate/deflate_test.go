@@ -6,6 +6,7 @@ import (
 	"compress/zlib"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"testing"
@@ -23,7 +24,7 @@ func samples() map[string][]byte {
 	}
 	return map[string][]byte{
 		"empty": {}, "byte": {7}, "zeros": make([]byte, 3<<20), "noise": noise, "text": text.Bytes(),
-		"mixed": bytes.Join([][]byte{text.Bytes(), noise, make([]byte, 100_000), text.Bytes()}, nil),
+		"rare": rareSymbols(), "mixed": bytes.Join([][]byte{text.Bytes(), noise, make([]byte, 100_000), text.Bytes()}, nil),
 	}
 }
 
@@ -173,6 +174,74 @@ func TestReaderErrors(t *testing.T) {
 	}
 }
 
+// TestCut ends a stream after each of its bytes.
+func TestCut(t *testing.T) {
+	all := samples()
+	for _, f := range []Format{Zlib, Gzip} {
+		z := NewReader(nil, f)
+		for _, want := range [][]byte{all["byte"], all["text"][:2000], all["noise"][:500], all["rare"]} {
+			good := stored(f, want)
+			for n := range len(good) {
+				z.Reset(bytes.NewReader(good[:n]))
+				if got, err := io.ReadAll(z); err != io.ErrUnexpectedEOF || len(got) > len(want) || !bytes.Equal(got, want[:len(got)]) {
+					t.Fatalf("%v: %d of %d bytes give %d, %v", f, n, len(good), len(got), err)
+				}
+			}
+		}
+	}
+}
+
+// TestFlipped changes each bit of a stream and compares with the standard library: some bits mean nothing, and Adler's sum of
+// few bytes does not tell all.
+func TestFlipped(t *testing.T) {
+	z := NewReader(nil, Zlib)
+	for _, text := range [][]byte{samples()["text"][:1000], samples()["rare"][:1500]} {
+		good := stored(Zlib, text)
+		for i := range 8 * len(good) {
+			bad := bytes.Clone(good)
+			bad[i/8] ^= 1 << (i % 8)
+			var want []byte
+			r, wantErr := zlib.NewReader(bytes.NewReader(bad))
+			if wantErr == nil {
+				want, wantErr = io.ReadAll(r)
+			}
+			z.Reset(bytes.NewReader(bad))
+			got, err := io.ReadAll(z)
+			if err == nil && (wantErr != nil || !bytes.Equal(got, want)) {
+				t.Fatalf("bit %d: %d bytes; the standard library %d, %v", i, len(got), len(want), wantErr)
+			}
+		}
+	}
+}
+
+// TestGzipHeader has all that a header may have.
+func TestGzipHeader(t *testing.T) {
+	want := samples()["text"]
+	var in bytes.Buffer
+	w := gzip.NewWriter(&in)
+	w.Name, w.Comment, w.Extra = "layer.tar", "of an image", bytes.Repeat([]byte("x"), 70_000>>1)
+	w.Write(want)
+	w.Close()
+	plain := in.Bytes()
+	checked := bytes.Clone(plain)
+	checked[3] |= 2
+	head := len(plain) - len(stored(Gzip, want)) + 10
+	sum := crc32.ChecksumIEEE(checked[:head])
+	checked = append(append(checked[:head:head], byte(sum), byte(sum>>8)), plain[head:]...)
+	wrong := bytes.Clone(checked)
+	wrong[head] ^= 1
+	for _, c := range []struct {
+		name string
+		in   []byte
+		good bool
+	}{{"names", plain, true}, {"with a checksum", checked, true}, {"with a wrong one", wrong, false}, {"cut", checked[:head-5], false}} {
+		got, err := io.ReadAll(NewReader(bytes.NewReader(c.in), Gzip))
+		if (err == nil) != c.good || c.good && !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes, %v", c.name, len(got), err)
+		}
+	}
+}
+
 // FuzzReader compares with the standard library: what that takes gives the same bytes, what it refuses is refused.
 func FuzzReader(f *testing.F) {
 	for _, b := range samples() {
@@ -199,6 +268,10 @@ func FuzzReader(f *testing.F) {
 		if (err == nil) != (wantErr == nil) || err == nil && !bytes.Equal(got, want) {
 			t.Errorf("%d bytes, %v; the standard library %d, %v", len(got), err, len(want), wantErr)
 		}
+		z := NewBlockReader(bytes.NewReader(in), format)
+		z.KeepBlocks()
+		n, _ := io.Copy(io.Discard, io.LimitReader(z, most))
+		z.Cut(0, n, nil)
 	})
 }
 

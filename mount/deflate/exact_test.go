@@ -33,12 +33,16 @@ func exactSamples() (all [][]byte) {
 		}
 		all = append(all, b)
 	}
-	var rare []byte
+	return append(all, rareSymbols())
+}
+
+// rareSymbols has some so rare that their codes would be too long.
+func rareSymbols() (rare []byte) {
 	for s, n, next := 0, 1, 1; len(rare)+n <= MaxExact; s, n, next = s+1, next, n+next {
 		rare = append(rare, bytes.Repeat([]byte{byte(s)}, n)...)
 	}
 	rand.New(rand.NewPCG(1, 1)).Shuffle(len(rare), func(i, j int) { rare[i], rare[j] = rare[j], rare[i] })
-	return append(all, rare)
+	return rare
 }
 
 // TestExact compares with what zlib 1.2.13 made of the same data.

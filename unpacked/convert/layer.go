@@ -150,7 +150,7 @@ func (c *Converter) read(ctx context.Context, made *madeLayer, img Image, l v1.L
 	}
 	defer plain.Close()
 	tar := &sum{r: plain, h: sha256.New()}
-	rows, err := layer.Read(ctx, c.Tx, tar, layer.Options{Scratch: c.Tx.Scratch(), Whiteouts: true, Max: c.MaxLayer})
+	rows, err := layer.Read(ctx, c.Tx, tar, layer.Options{Scratch: c.Tx.Scratch(), Whiteouts: true, Max: c.MaxLayer, Source: plain})
 	if err != nil {
 		return err
 	}

@@ -14,13 +14,25 @@ import (
 // Decompress tells by the first bytes of r how it is compressed, gzip, zstd or not at all, and gives the plain stream.
 // What media types and file names say is not asked: both are wrong too often. The stream fails once more than limit bytes
 // came out of it, the default if limit is 0: a few hundred kilobytes of gzip may be as many megabytes, of zstd a lot more.
-func Decompress(r io.Reader, limit int64) (io.ReadCloser, error) {
+func Decompress(r io.Reader, limit int64) (*Plain, error) {
 	plain, err := decompress(r)
 	if err != nil {
 		return nil, err
 	}
-	return newLimited(plain, limit), nil
+	blocks, _ := plain.(*deflated)
+	return &Plain{newLimited(plain, limit), blocks}, nil
 }
+
+// Plain is the plain stream of a layer.
+type Plain struct {
+	io.ReadCloser
+	blocks *deflated // nil if it was not gzip
+}
+
+// deflated is a reader of gzip that knows its blocks.
+type deflated struct{ *deflate.BlockReader }
+
+func (deflated) Close() error { return nil }
 
 func decompress(r io.Reader) (io.ReadCloser, error) {
 	b := bufio.NewReaderSize(r, 128<<10)
@@ -30,7 +42,9 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	}
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		return io.NopCloser(deflate.NewReader(b, deflate.Gzip)), nil
+		z := deflate.NewBlockReader(b, deflate.Gzip)
+		z.KeepBlocks()
+		return &deflated{z}, nil
 	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(256<<20))
 		if err != nil {

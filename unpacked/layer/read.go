@@ -22,6 +22,7 @@ type Options struct {
 	Whiteouts bool         // ".wh." names remove what lower layers have; else they are names like any other
 	Max       int64        // bytes that the entries may come to, see Read; 0: DefaultMax
 	Warn      func(string) // told of what is left out; nil: nobody
+	Source    *Plain       // what the reader gives is all of this; nil: it is something else
 }
 
 // Ingester takes the content of files: *publish.Tx.
@@ -52,7 +53,8 @@ func Read(ctx context.Context, to Ingester, r io.Reader, o Options) (*Rows, erro
 	o.Max = orDefault(o.Max)
 	tr := tarReader{ctx: ctx, to: to, o: o, sorter: sorter{dir: o.Scratch}, allowance: allowance{o.Max, o.Max}}
 	defer tr.sorter.close()
-	in := tar.NewReader(r)
+	tr.counter.Reader = r
+	in := tar.NewReader(&tr.counter)
 	for {
 		h, err := in.Next()
 		if errors.Is(err, io.EOF) {
@@ -82,6 +84,7 @@ type tarReader struct {
 	pending []pendingContent
 	sorter  sorter
 	links   []hardLink
+	counter counter
 
 	allowance allowance
 }
@@ -128,7 +131,7 @@ func (t *tarReader) entry(h *tar.Header, content io.Reader) error {
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
 		r.item.Entry.Mode |= unix.S_IFREG
-		c, err := t.to.Start(t.ctx, content, h.Size)
+		c, err := t.to.Start(t.ctx, t.source(content, h.Size), h.Size)
 		if err != nil {
 			return err
 		}

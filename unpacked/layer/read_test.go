@@ -38,7 +38,13 @@ func transaction(t testing.TB) *publish.Tx {
 // transactionChunks is one that cuts files into pieces of these sizes.
 func transactionChunks(t testing.TB, sizes publish.ChunkSizes) *publish.Tx {
 	t.Helper()
-	storage, err := publish.OpenDirectory(t.TempDir())
+	return transactionIn(t, t.TempDir(), sizes)
+}
+
+// transactionIn is one whose repository is stored in dir.
+func transactionIn(t testing.TB, dir string, sizes publish.ChunkSizes) *publish.Tx {
+	t.Helper()
+	storage, err := publish.OpenDirectory(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -95,7 +95,7 @@ func TestGCKeepsHeadAndTags(t *testing.T) {
 
 // contentHash is the hash of the stored form of a small file.
 func (r *testRepo) contentHash(data string) cas.Hash {
-	_, h, err := objectStore{r.s, cas.SHA1, cas.Zlib}.object([]byte(data), nil)
+	_, h, err := objectStore{r.s, cas.SHA1, cas.Zlib}.object([]byte(data), nil, nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}

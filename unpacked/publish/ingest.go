@@ -65,6 +65,7 @@ type job struct {
 	data   []byte
 	weight int64  // held of ingester.small
 	large  []byte // the pool's buffer that data lies in, if it does
+	pieces *deflate.Pieces
 	suffix cas.Suffix
 	done   chan struct{}
 	hash   cas.Hash
@@ -156,7 +157,7 @@ func (in *ingester) makeLarge(j *job) error {
 // make compresses a job's data and stores it. The stored form, which it returns, lies in out if it fits.
 func (in *ingester) make(j *job, out []byte) (stored []byte, err error) {
 	in.cores <- struct{}{}
-	stored, j.hash, err = in.store.object(j.data, out)
+	stored, j.hash, err = in.store.object(j.data, out, j.pieces)
 	<-in.cores
 	if err != nil {
 		return nil, err
@@ -189,7 +190,7 @@ func (in *ingester) free(j *job) {
 	if j.large != nil {
 		in.large <- j.large
 	}
-	j.data, j.large, j.weight = nil, nil, 0
+	j.data, j.large, j.weight, j.pieces = nil, nil, 0, nil
 }
 
 // Pending is a file whose bytes have been read and whose objects are being made.
@@ -217,6 +218,18 @@ func (p *Pending) Wait() (Content, error) {
 	return c, nil
 }
 
+// Deflated is the reader of a file that lies in a deflated stream. Objects of the file are made of the stream's blocks, which
+// takes a tenth of the time of making new ones.
+type Deflated interface {
+	io.Reader
+	// Cut returns blocks of the file's bytes from..to, which were read already, and is not asked for any before to afterwards.
+	// It is nil where they are of no use. Space, or nil, is memory for their bits; its end is taken.
+	Cut(from, to int64, space []byte) *deflate.Pieces
+}
+
+// MinDeflated is the size in bytes from which on blocks are asked for: those at both ends of a file are of no use.
+const MinDeflated = 256 << 10
+
 // start reads r to its end and returns while workers still make its objects.
 // It blocks while all buffers are taken. hint is the expected size, or -1.
 func (in *ingester) start(ctx context.Context, r io.Reader, hint int64) (*Pending, error) {
@@ -236,6 +249,10 @@ func (in *ingester) start(ctx context.Context, r io.Reader, hint int64) (*Pendin
 // one that turns out longer it returns a reader of the whole.
 func (in *ingester) readSmall(ctx context.Context, p *Pending, r io.Reader, size int64) (io.Reader, error) {
 	weight := size + 512
+	d, deflated := r.(Deflated)
+	if deflated = deflated && size >= MinDeflated; deflated {
+		weight += size // of pieces
+	}
 	if err := in.small.Acquire(ctx, weight); err != nil {
 		return nil, err
 	}
@@ -246,7 +263,11 @@ func (in *ingester) readSmall(ctx context.Context, p *Pending, r io.Reader, size
 		in.small.Release(weight)
 		return nil, err
 	case ended:
-		return nil, in.submit(ctx, p, &job{data: buf[:n], weight: weight})
+		j := &job{data: buf[:n], weight: weight}
+		if deflated {
+			j.pieces = d.Cut(0, int64(n), nil)
+		}
+		return nil, in.submit(ctx, p, j)
 	}
 	in.small.Release(weight)
 	return io.MultiReader(bytes.NewReader(buf), r), nil
@@ -272,6 +293,8 @@ func fill(r io.Reader, b []byte) (n int, ended bool, err error) {
 // pool. A file that is never cut is a plain object.
 func (in *ingester) readLarge(ctx context.Context, p *Pending, r io.Reader) error {
 	c := &cutter{r: r, det: newDetector(in.sizes)}
+	d, deflated := r.(Deflated)
+	var at int64
 	for !c.ended() {
 		var buf []byte
 		select {
@@ -288,6 +311,10 @@ func (in *ingester) readLarge(ctx context.Context, p *Pending, r io.Reader) erro
 			in.free(j)
 			return err
 		}
+		if deflated {
+			j.pieces = d.Cut(at, at+int64(n), buf[in.sizes.Max+pieceSize:])
+		}
+		at += int64(n)
 		if len(p.jobs) > 0 || !c.ended() {
 			j.suffix = cas.PartialSuffix
 		}

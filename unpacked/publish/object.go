@@ -20,11 +20,11 @@ type objectStore struct {
 }
 
 // object returns the stored form of data and its hash. The form lies in out if
-// that has room for deflate.Bound, or is data itself.
-func (s objectStore) object(data, out []byte) (stored []byte, h cas.Hash, err error) {
+// that has room for deflate.Bound, or is data itself. pieces are of data, or nil.
+func (s objectStore) object(data, out []byte, pieces *deflate.Pieces) (stored []byte, h cas.Hash, err error) {
 	stored = data
 	if s.compression == cas.Zlib {
-		if stored, err = deflate.Deflate(out, data); err != nil {
+		if stored, _, err = deflate.Splice(out, data, pieces); err != nil {
 			return nil, cas.Hash{}, err
 		}
 	}
@@ -100,7 +100,7 @@ func (s objectStore) putBytes(ctx context.Context, b []byte, suffix cas.Suffix) 
 		h = cas.Sum(s.algorithm, stored)
 	} else {
 		s.compression = cas.Zlib
-		if stored, h, err = s.object(b, nil); err != nil {
+		if stored, h, err = s.object(b, nil, nil); err != nil {
 			return h, err
 		}
 	}

@@ -1,0 +1,162 @@
+package deflate
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+	"sync"
+)
+
+const (
+	// maxGap bounds what is deflated anew between blocks: contents with more are deflated as a whole.
+	maxGap = 1 << 20
+	// One block of triedOf is deflated to compare, if it has no more than maxTried bytes.
+	triedOf, maxTried = 32, 512 << 10
+)
+
+// Splice returns data as one zlib stream like Deflate does, made of p's blocks, whose bits are taken as they are; only what they
+// leave, at the ends, is deflated. taken tells whether it was: with p nil, or where its blocks would make a stream that is
+// much longer, Deflate makes all of it. The bits of p may lie in the end of out.
+func Splice(out, data []byte, p *Pieces) (stored []byte, taken bool, err error) {
+	if p != nil && p.fits(out, data) {
+		s := splicers.Get().(*splicer)
+		defer splicers.Put(s)
+		if worth, err := s.isWorth(data, p); err != nil {
+			return nil, false, err
+		} else if worth {
+			stored, err = s.splice(out, data, p)
+			return stored, err == nil, err
+		}
+	}
+	stored, err = Deflate(out, data)
+	return stored, false, err
+}
+
+// fits tells whether p is of data, and whether out has room enough that no bits are written over before they are copied.
+func (p *Pieces) fits(out, data []byte) bool {
+	at, gaps := int64(0), 0
+	for _, b := range p.blocks {
+		if crc32.Update(b.before, crc32.IEEETable, data[b.From:b.To]) != b.sum {
+			return false
+		}
+		gaps += Bound(int(b.From - at))
+		if b.From-at > maxGap {
+			return false
+		}
+		at = b.To
+	}
+	last := len(data) - int(at)
+	return last <= maxGap && gaps+Bound(last)+len(p.bits)+64 <= cap(out)
+}
+
+// splicer is what it takes to deflate a gap and find the blocks of that.
+type splicer struct {
+	out    []byte
+	reader *BlockReader
+	source bytes.Reader
+}
+
+var splicers = sync.Pool{New: func() any { return &splicer{reader: NewBlockReader(nil, Zlib)} }}
+
+// isWorth deflates a few blocks: a source that was compressed in haste, or hardly, is not taken over for years of use. Without
+// what is before it a block gets larger, so that a small difference says nothing.
+func (s *splicer) isWorth(data []byte, p *Pieces) (bool, error) {
+	var theirs, ours int64 // bits
+	n := len(p.blocks)/triedOf + 1
+	for i := range n {
+		b := p.blocks[(2*i+1)*len(p.blocks)/(2*n)]
+		if b.To-b.From > maxTried {
+			continue
+		}
+		stream, err := s.deflate(data[b.From:b.To])
+		if err != nil {
+			return false, err
+		}
+		theirs, ours = theirs+b.end-b.begin, ours+int64(len(stream))*8
+	}
+	return ours >= theirs*9/10, nil
+}
+
+// deflate makes a stream in memory of its own, which the next call reuses.
+func (s *splicer) deflate(data []byte) (stream []byte, err error) {
+	if stream, err = Deflate(s.out, data); err == nil {
+		s.out = stream
+	}
+	return stream, err
+}
+
+func (s *splicer) splice(out, data []byte, p *Pieces) ([]byte, error) {
+	w := bits{out: append(out[:0], 0x78, 0x9c)}
+	at := int64(0)
+	for i, b := range p.blocks {
+		if err := s.gap(&w, data[at:b.From], false); err != nil {
+			return nil, err
+		}
+		at = b.To
+		w.copyBlock(p.bits, b, i == len(p.blocks)-1 && at == int64(len(data)))
+	}
+	if err := s.gap(&w, data[at:], true); err != nil {
+		return nil, err
+	}
+	w.flush()
+	return binary.BigEndian.AppendUint32(w.out, adler(data)), nil
+}
+
+// gap writes the blocks that Deflate makes of data.
+func (s *splicer) gap(w *bits, data []byte, last bool) error {
+	if len(data) == 0 {
+		return nil
+	}
+	stream, err := s.deflate(data)
+	if err != nil {
+		return err
+	}
+	s.source.Reset(stream)
+	s.reader.Reset(&s.source)
+	s.reader.KeepBlocks()
+	s.reader.blocks.bare = true
+	for err == nil {
+		s.reader.given = s.reader.made
+		err = s.reader.step()
+	}
+	if err != io.EOF {
+		return err
+	}
+	all := s.reader.blocks.blocks
+	for i, b := range all {
+		w.copyBlock(stream, b, last && i == len(all)-1)
+	}
+	return nil
+}
+
+// copyBlock writes a block of a stream. Its header says whether it is the last, which it may not have been there.
+func (w *bits) copyBlock(stream []byte, b Block, last bool) {
+	header := typeOf(stream, b.begin) << 1
+	if last {
+		header |= 1
+	}
+	w.put(header, 3)
+	begin := b.begin + 3
+	if header>>1 == 0 { // lengths and bytes of a stored block begin with a byte
+		w.flush()
+		w.out = append(w.out, stream[(begin+7)/8:b.end/8]...)
+		return
+	}
+	w.copy(stream, begin, b.end)
+}
+
+// copy writes bits of a stream. It writes no byte at or behind those that it has not read yet, if both lie in one array and
+// what is written ends before.
+func (w *bits) copy(stream []byte, begin, end int64) {
+	const step = 56
+	for ; end-begin >= step && int(begin/8)+8 <= len(stream); begin += step {
+		v := binary.LittleEndian.Uint64(stream[begin/8:]) >> (begin % 8) & (1<<step - 1)
+		w.hold |= v << w.n
+		w.out = append(w.out, byte(w.hold), byte(w.hold>>8), byte(w.hold>>16), byte(w.hold>>24), byte(w.hold>>32), byte(w.hold>>40), byte(w.hold>>48))
+		w.hold >>= step
+	}
+	for ; begin < end; begin++ {
+		w.put(bitAt(stream, begin), 1)
+	}
+}

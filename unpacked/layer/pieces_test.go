@@ -1,0 +1,184 @@
+package layer
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/flatrun/flatrun/mount/cas"
+	"github.com/flatrun/flatrun/mount/deflate"
+	"github.com/flatrun/flatrun/unpacked/publish"
+)
+
+// words is text of n bytes that compresses as programs do.
+func words(n int, seed uint64) []byte {
+	r := rand.New(rand.NewPCG(seed, 1))
+	var b bytes.Buffer
+	for b.Len() < n {
+		fmt.Fprintf(&b, "%x and %d, ", r.Uint64()>>r.IntN(64), r.IntN(1000))
+	}
+	return b.Bytes()[:n]
+}
+
+// pieceCounter counts the blocks that files' readers give.
+type pieceCounter struct {
+	*publish.Tx
+	asked, given int
+}
+
+type countedPieces struct {
+	publish.Deflated
+	c *pieceCounter
+}
+
+func (c countedPieces) Cut(from, to int64, space []byte) *deflate.Pieces {
+	p := c.Deflated.Cut(from, to, space)
+	c.c.asked++
+	if p != nil {
+		c.c.given++
+	}
+	return p
+}
+
+func (c *pieceCounter) Start(ctx context.Context, r io.Reader, size int64) (*publish.Pending, error) {
+	if d, ok := r.(publish.Deflated); ok {
+		r = countedPieces{d, c}
+	}
+	return c.Tx.Start(ctx, r, size)
+}
+
+// TestReadDeflated reads a gzip layer of small, large and chunked files, one of them with holes: what is stored inflates to
+// their contents, and most of the objects are made of the layer's own blocks.
+func TestReadDeflated(t *testing.T) {
+	want := map[string][]byte{}
+	dir := t.TempDir()
+	for i, n := range []int{0, 10, 100_000, 255 << 10, 300_000, 900_000, 1 << 20, 1<<20 + 1, 3_000_000, 5_000_000, 700} {
+		want[fmt.Sprintf("/f%02d", i)] = words(n, uint64(i))
+	}
+	want["/media"] = make([]byte, 2_000_000)
+	rand.NewChaCha8([32]byte{}).Read(want["/media"])
+	for name, b := range want {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holes, err := os.Create(filepath.Join(dir, "holes"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holes.Close()
+	for i := range int64(3) {
+		if _, err := holes.WriteAt(words(700_000, 100+uint64(i)), 2_000_000*i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want["/holes"], err = os.ReadFile(holes.Name()); err != nil {
+		t.Fatal(err)
+	}
+	in, err := exec.Command("tar", "-C", dir, "--sparse", "--sort=name", "-czf", "-", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	storage := t.TempDir()
+	tx := &pieceCounter{Tx: transactionIn(t, storage, publish.ChunkSizes{Min: 400_000, Avg: 800_000, Max: 1_600_000})}
+	plain, err := Decompress(bytes.NewReader(in), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := Read(t.Context(), tx, plain, Options{Scratch: t.TempDir(), Source: plain})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for it, err := range rows.Items() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !it.Entry.IsRegular() {
+			continue
+		}
+		if got := storedContent(t, storage, it); !bytes.Equal(got, want[it.Path]) {
+			t.Errorf("%s: %d bytes are stored, want %d", it.Path, len(got), len(want[it.Path]))
+		}
+		delete(want, it.Path)
+	}
+	if len(want) > 0 {
+		t.Errorf("%d files are missing", len(want))
+	}
+	if tx.asked < 15 || tx.given < tx.asked/2 {
+		t.Errorf("of %d objects %d were given blocks", tx.asked, tx.given)
+	}
+}
+
+// storedContent inflates the objects of a file.
+func storedContent(t *testing.T, storage string, it publish.Item) (all []byte) {
+	t.Helper()
+	objects := []cas.Object{{Hash: it.Entry.Hash}}
+	if len(it.Chunks) > 0 {
+		objects = nil
+	}
+	for _, c := range it.Chunks {
+		objects = append(objects, cas.Object{Hash: c.Hash, Suffix: cas.PartialSuffix})
+	}
+	for _, o := range objects {
+		f, err := os.Open(filepath.Join(storage, o.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		z, err := zlib.NewReader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(z)
+		if err != nil {
+			t.Fatalf("%s, object %s: %v", it.Path, o.Name(), err)
+		}
+		all = append(all, b...)
+	}
+	return all
+}
+
+// BenchmarkReadDeflated has one file of 64 MB in a layer, with and without its blocks.
+func BenchmarkReadDeflated(b *testing.B) {
+	data := words(64<<20, 1)
+	var in bytes.Buffer
+	z := gzip.NewWriter(&in)
+	w := tar.NewWriter(z)
+	w.WriteHeader(&tar.Header{Name: "file", Typeflag: tar.TypeReg, Size: int64(len(data))})
+	w.Write(data)
+	w.Close()
+	z.Close()
+	for _, taken := range []bool{true, false} {
+		b.Run(fmt.Sprintf("blocks=%v", taken), func(b *testing.B) {
+			b.SetBytes(int64(len(data)))
+			for b.Loop() {
+				b.StopTimer()
+				tx := transaction(b)
+				plain, err := Decompress(bytes.NewReader(in.Bytes()), 0)
+				if err != nil {
+					b.Fatal(err)
+				}
+				o := Options{Scratch: b.TempDir()}
+				if taken {
+					o.Source = plain
+				}
+				b.StartTimer()
+				rows, err := Read(b.Context(), tx, plain, o)
+				if err != nil {
+					b.Fatal(err)
+				}
+				rows.Close()
+			}
+		})
+	}
+}
