@@ -12,7 +12,7 @@ const (
 	// maxGap bounds what is deflated anew between blocks: contents with more are deflated as a whole.
 	maxGap = 1 << 20
 	// One block of triedOf is deflated to compare, if it has no more than maxTried bytes.
-	triedOf, maxTried = 32, 512 << 10
+	triedOf, maxTried = 128, 512 << 10
 )
 
 // Splice returns data as one zlib stream like Deflate does, made of p's blocks, whose bits are taken as they are; only what they
