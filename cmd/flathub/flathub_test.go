@@ -356,7 +356,7 @@ func TestServe(t *testing.T) {
 		if res.StatusCode != 206 || body != "234" || res.Header.Get("Cache-Control") != "max-age=259200" {
 			t.Errorf("%s: range: status %d, %q, %v", base, res.StatusCode, body, res.Header)
 		}
-		for _, p := range []string{"/", "/other", "/data/", "/data/ab/", "/data/txn/tmp", "/.cvmfslink", "/../../secret", "/%2e%2e/%2e%2e/secret", "/.flathub_lock", "/data/ab/missing"} {
+		for _, p := range []string{"/", "/other", "/data/", "/data/ab/", "/data/txn/tmp", "/.cvmfslink", "/../../secret", "/%2e%2e/%2e%2e/secret", "/.flathub_lock", "/.flathub_contents", "/data/ab/missing"} {
 			if res, body := get(t, base+p); res.StatusCode != 404 || strings.Contains(body, "secret") {
 				t.Errorf("%s%s: status %d, %q", base, p, res.StatusCode, body)
 			}

@@ -54,6 +54,7 @@ func begin(ctx context.Context, s Storage, keys Keys, o Options, lease Lease) (t
 	}
 	tx.base = &baseTree{open: tx.rev.Catalog, rootHash: m.Root, rootSize: m.RootSize}
 	tx.ingester = newIngester(tx.store, o.Chunks, o.Workers, &tx.Stats)
+	tx.ingester.contents = newContents(s, o.FQRN, keys.Repository, o.Log)
 	return tx, checkCertificate(ctx, s, keys, o.FQRN)
 }
 

@@ -47,7 +47,10 @@ func (tx *Tx) Commit(ctx context.Context, o CommitOptions) (m *repo.Manifest, er
 		return nil, err
 	}
 	tagHead(h.history, &base, &h.manifest, o)
-	return tx.head().write(ctx, h)
+	if m, err = tx.head().write(ctx, h); err == nil {
+		tx.saveContents(ctx)
+	}
+	return m, err
 }
 
 // rewrite writes the catalogs of the new revision and notes them in m.

@@ -17,4 +17,5 @@
 //  4. Tags, certificate and reflog are stored, and last the signed manifest.
 //     Until that one rename or upload the repository is the old one; everything
 //     stored before it is named by its hash and harms nobody.
+//  5. The index of contents notes which objects the large ones have become.
 package publish

@@ -118,7 +118,12 @@ func (gc *collector) run() error {
 			return err
 		}
 	}
-	return gc.finish()
+	if err := gc.finish(); err != nil || gc.o.DryRun {
+		return err
+	}
+	gc.tx.ingester.contents.retain(gc.ctx, &gc.kept)
+	gc.tx.saveContents(gc.ctx)
+	return nil
 }
 
 // expireTags removes old generic tags and publishes the history without them,

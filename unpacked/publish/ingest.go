@@ -46,8 +46,9 @@ type ingester struct {
 	large chan []byte // buffers for one chunk each, see largeBuffer; nil ones are not yet made
 	wg    sync.WaitGroup
 
-	known recent   // objects that the storage has
-	holes sync.Map // holeKey of a large buffer of zeros → cas.Hash of the stored object
+	known    recent    // objects that the storage has
+	contents *contents // of the repository; nil: contents are not remembered
+	holes    sync.Map  // holeKey of a large buffer of zeros → cas.Hash of the stored object
 
 	mu     sync.RWMutex // held for reading while a job is handed over
 	closed bool
@@ -125,7 +126,7 @@ func (in *ingester) work() {
 		in.stats.Objects.Add(1)
 		if j.large == nil {
 			var stored []byte
-			if stored, j.err = in.make(j, out); stored != nil {
+			if stored, j.err = in.makeOnce(j, out); stored != nil {
 				out = stored[:0]
 			}
 		} else {
@@ -147,7 +148,7 @@ func (in *ingester) makeLarge(j *job) error {
 			return nil
 		}
 	}
-	_, err := in.make(j, j.large[in.sizes.Max+pieceSize:])
+	_, err := in.makeOnce(j, j.large[in.sizes.Max+pieceSize:])
 	if err == nil && zero {
 		in.holes.Store(hole, j.hash)
 	}
