@@ -45,6 +45,16 @@ func (h *History) Find(name string) (Tag, bool) {
 	return Tag{}, false
 }
 
+// Numbered answers a tag of revision n, one of the main branch if there is one.
+func (h *History) Numbered(n uint64) (numbered Tag, found bool) {
+	for _, t := range h.Tags {
+		if t.Revision == n && (!found || t.Branch == "" && numbered.Branch != "") {
+			numbered, found = t, true
+		}
+	}
+	return numbered, found
+}
+
 // At answers the newest revision of the main branch at the time t, in seconds
 // since 1970.
 func (h *History) At(t int64) (newest Tag, found bool) {
