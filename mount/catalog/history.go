@@ -12,13 +12,13 @@ import (
 
 // Tag names a revision of a repository.
 type Tag struct {
-	Name        string
-	Hash        cas.Hash // of the root catalog
-	Size        int64    // of the root catalog, -1 unknown
-	Revision    uint64
-	Timestamp   int64 // seconds since 1970
-	Description string
-	Branch      string // "" for the main one
+	Name        string   `json:"name"`
+	Hash        cas.Hash `json:"root"`      // of the root catalog
+	Size        int64    `json:"root_size"` // of the root catalog, -1 unknown
+	Revision    uint64   `json:"revision"`
+	Timestamp   int64    `json:"timestamp"` // seconds since 1970
+	Description string   `json:"description"`
+	Branch      string   `json:"branch"` // "" for the main one
 }
 
 // Branch is a line of revisions beside the main one.
