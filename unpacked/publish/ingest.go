@@ -273,6 +273,9 @@ func fill(r io.Reader, b []byte) (n int, ended bool, err error) {
 func (in *ingester) readLarge(ctx context.Context, p *Pending, r io.Reader) error {
 	c := &cutter{r: r, det: newDetector(in.sizes)}
 	for !c.ended() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		var buf []byte
 		select {
 		case buf = <-in.large:
