@@ -348,4 +348,13 @@ func TestStaleSource(t *testing.T) {
 	if err := readEverything(cfg); err == nil || !strings.Contains(err.Error(), "from source 0") {
 		t.Errorf("error %v does not name the source", err)
 	}
+
+	b.sources[0], b.current = cas.Dir(r.Dir), 0
+	certificate := cas.Object{Hash: r.Manifest.Certificate, Suffix: cas.CertificateSuffix}
+	if err := os.WriteFile(r.Path(certificate), []byte("none"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := readEverything(r.ConfigFrom(t, b)); err == nil || strings.Count(err.Error(), "(from ") != 1 {
+		t.Errorf("error %v does not name the source of a corrupt certificate once", err)
+	}
 }
