@@ -15,6 +15,7 @@ type Status struct {
 	Mounts  []MountStatus `json:"mounts"`
 	Cache   CacheStatus   `json:"cache"`
 	Errors  []string      `json:"errors,omitempty"` // the last ones, with time, oldest first
+	Unkept  bool          `json:"unkept,omitempty"` // its keeper is gone: the mounts end with this process
 	Hung    string        `json:"hung,omitempty"`   // it does not answer: which process, and what to do; then little else is known
 
 	Memory      int64 `json:"memory_bytes"` // resident, of the server
