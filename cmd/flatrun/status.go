@@ -72,6 +72,9 @@ func writeStatus(b *strings.Builder, s enter.Status) {
 		if m.Offline != "" {
 			fmt.Fprintf(b, "    offline     %s\n", m.Offline)
 		}
+		if m.NotTaken != "" {
+			fmt.Fprintf(b, "    not taken   %s\n", m.NotTaken)
+		}
 		if m.Refused != "" {
 			fmt.Fprintf(b, "    refused     %s\n", m.Refused)
 		}

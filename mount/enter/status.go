@@ -47,6 +47,7 @@ type MountStatus struct {
 	Took      map[string]time.Duration `json:"latency_sum_ns,omitempty"` // by kind: how long all answers took together
 	Slowest   []SlowObject             `json:"slowest,omitempty"`        // objects that readers waited for the longest
 	Offline   string                   `json:"offline,omitempty"`        // why no newer revision could be looked for
+	NotTaken  string                   `json:"not_taken,omitempty"`      // why what the servers offer is not shown: an older revision, a wrong signature
 	Refused   string                   `json:"refused,omitempty"`        // why the user may not see it any more: what was not read yet is not shown
 	Failures  []string                 `json:"failures,omitempty"`       // file system requests that failed, the newest last
 	Held      []HeldRevision           `json:"held,omitempty"`           // revisions that containers keep, the oldest first
