@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -136,6 +137,13 @@ func TestJourney(t *testing.T) {
 		t.Errorf("publish --json: %v", v)
 	}
 	h.must("tag", fqrn, "named", "--revision", "two")
+	var tags []map[string]any
+	if err := json.Unmarshal([]byte(h.must("tag", fqrn, "--json")), &tags); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := slices.Sorted(maps.Keys(tags[0])), []string{"branch", "description", "name", "revision", "root", "root_size", "timestamp"}; !slices.Equal(got, want) {
+		t.Errorf("tag --json has %q, want %q", got, want)
+	}
 	h.must("tag", fqrn, "named", "--remove")
 	h.must("remove", fqrn, "/sw/1")
 	if got := h.must("diff", fqrn); !strings.Contains(got, "- /sw/1/readme\n") {
@@ -170,7 +178,7 @@ func TestPublishNothing(t *testing.T) {
 	h.must("publish", fqrn, "--from", "-", "--to", "/d")
 	empty := compress(t, nil, func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriter(w), nil })
 	for want, b := range map[string][]byte{
-		"nothing came": nil, "nothing came:": empty, "cut short, or not a tar archive": []byte("a text\n"), "cut short": archive[:515], "cut short, or": gzipped[:len(gzipped)-20],
+		"nothing came": nil, "nothing came:": empty, "cut short, or not a tar archive": []byte("a text\n"), "cut short": archive[:515], "has no end": archive[:len(archive)-1024], "cut short, or": gzipped[:len(gzipped)-20],
 	} {
 		h.in = bytes.NewReader(b)
 		if code := h.run("publish", fqrn, "--from", "-", "--to", "/d"); code != exitFailed || !strings.Contains(h.err.String(), want) {

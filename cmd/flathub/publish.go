@@ -111,7 +111,8 @@ func (a *app) stage(ctx context.Context, tx *publish.Tx, o publishOptions, to st
 	if _, err := plain.Peek(1); errors.Is(err, io.EOF) { // such as of a pipe whose program failed
 		return errors.New("nothing came: what is published stays as it is; an archive of an empty directory is not empty itself")
 	}
-	rows, err := layer.Read(ctx, tx, plain, layer.Options{Scratch: tx.Scratch(), Max: o.max(), Source: z, Warn: func(s string) { a.log().Warn(s) }})
+	seen := &lastBlock{r: plain}
+	rows, err := layer.Read(ctx, tx, seen, layer.Options{Scratch: tx.Scratch(), Max: o.max(), Source: z, Warn: func(s string) { a.log().Warn(s) }})
 	if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: cut short, or not a tar archive, plain or compressed with gzip or zstd", err)
 	}
@@ -119,8 +120,32 @@ func (a *app) stage(ctx context.Context, tx *publish.Tx, o publishOptions, to st
 		return err
 	}
 	defer rows.Close()
+	if !seen.zero() {
+		return errors.New("the archive has no end, as if it were cut between two files: what is published stays as it is; " +
+			"if nothing is missing, add the end: { cat TAR; head -c 1024 /dev/zero; } | flathub publish --from -")
+	}
 	return tx.Replace(to, owned(moved(rows.Items(), to), owner))
 }
+
+// lastBlock remembers the last block of a tar that was read. A whole one ends in blocks of zeros, but its reader takes the end
+// of the file as well: a pipe whose program was killed would publish half a tree. Nothing else tells, as a digest does of a layer.
+type lastBlock struct {
+	r    io.Reader
+	last [512]byte
+}
+
+func (b *lastBlock) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if m := len(b.last); n >= m {
+		copy(b.last[:], p[n-m:n])
+	} else {
+		copy(b.last[:], b.last[n:])
+		copy(b.last[m-n:], p[:n])
+	}
+	return n, err
+}
+
+func (b *lastBlock) zero() bool { return b.last == [512]byte{} }
 
 // archive opens an archive's file, or standard input for "-".
 func (a *app) archive(ctx context.Context, name string) (io.ReadCloser, error) {

@@ -51,6 +51,9 @@ func writeStatus(b *strings.Builder, s enter.Status) {
 	if !s.Host {
 		fmt.Fprintf(b, "  in use by   %d processes, %d connections; ends %s after the last\n", s.Users, s.Clients, s.Idle)
 	}
+	if s.Unkept {
+		fmt.Fprintf(b, "  keeper      gone: should process %d be killed, what uses it loses its files\n", s.PID)
+	}
 	for _, m := range s.Mounts {
 		fmt.Fprintf(b, "  repository  %s revision %d of %s", m.FQRN, m.Revision, m.Published.Local().Format(time.DateTime))
 		if m.Tag != "" {
@@ -68,6 +71,9 @@ func writeStatus(b *strings.Builder, s enter.Status) {
 		}
 		if m.Offline != "" {
 			fmt.Fprintf(b, "    offline     %s\n", m.Offline)
+		}
+		if m.NotTaken != "" {
+			fmt.Fprintf(b, "    not taken   %s\n", m.NotTaken)
 		}
 		if m.Refused != "" {
 			fmt.Fprintf(b, "    refused     %s\n", m.Refused)

@@ -12,13 +12,13 @@ import (
 
 // Tag names a revision of a repository.
 type Tag struct {
-	Name        string
-	Hash        cas.Hash // of the root catalog
-	Size        int64    // of the root catalog, -1 unknown
-	Revision    uint64
-	Timestamp   int64 // seconds since 1970
-	Description string
-	Branch      string // "" for the main one
+	Name        string   `json:"name"`
+	Hash        cas.Hash `json:"root"`      // of the root catalog
+	Size        int64    `json:"root_size"` // of the root catalog, -1 unknown
+	Revision    uint64   `json:"revision"`
+	Timestamp   int64    `json:"timestamp"` // seconds since 1970
+	Description string   `json:"description"`
+	Branch      string   `json:"branch"` // "" for the main one
 }
 
 // Branch is a line of revisions beside the main one.
@@ -43,6 +43,16 @@ func (h *History) Find(name string) (Tag, bool) {
 		}
 	}
 	return Tag{}, false
+}
+
+// Numbered answers a tag of revision n, one of the main branch if there is one.
+func (h *History) Numbered(n uint64) (numbered Tag, found bool) {
+	for _, t := range h.Tags {
+		if t.Revision == n && (!found || t.Branch == "" && numbered.Branch != "") {
+			numbered, found = t, true
+		}
+	}
+	return numbered, found
 }
 
 // At answers the newest revision of the main branch at the time t, in seconds

@@ -69,7 +69,7 @@ repositories:
     servers: ["http://127.0.0.1:8000/cvmfs/@fqrn@"]
     public_keys: ["keys/@fqrn@.pub"]
     proxies: "DIRECT"
-    tag: ""            # or a tag name, a date, a root hash
+    tag: ""            # or a tag name, a revision's number, a date, a root hash
 cache: {dir: /var/tmp/flatrun-cache, limit: 20GB}
 session: {idle: 60s}
 `})

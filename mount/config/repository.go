@@ -53,7 +53,7 @@ type Repository struct {
 	// PublicKeys are the files of master keys; in our files also directories,
 	// for the *.pub in them.
 	PublicKeys []string      `json:"public_keys" sep:":" path:"yes" expand:"env"`
-	Tag        string        `json:"tag"`     // tag, date or root hash to stay at; "" = follow the head
+	Tag        string        `json:"tag"`     // tag, number, date or root hash of the revision to stay at; "" = follow the head
 	MaxTTL     time.Duration `json:"max_ttl"` // upper bound of the time between looks for a new revision
 	// External data: files kept outside of the repository's own storage.
 	ExternalServers         []string      `json:"external_servers" sep:";"`

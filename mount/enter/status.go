@@ -15,6 +15,7 @@ type Status struct {
 	Mounts  []MountStatus `json:"mounts"`
 	Cache   CacheStatus   `json:"cache"`
 	Errors  []string      `json:"errors,omitempty"` // the last ones, with time, oldest first
+	Unkept  bool          `json:"unkept,omitempty"` // its keeper is gone: the mounts end with this process
 	Hung    string        `json:"hung,omitempty"`   // it does not answer: which process, and what to do; then little else is known
 
 	Memory      int64 `json:"memory_bytes"` // resident, of the server
@@ -46,6 +47,7 @@ type MountStatus struct {
 	Took      map[string]time.Duration `json:"latency_sum_ns,omitempty"` // by kind: how long all answers took together
 	Slowest   []SlowObject             `json:"slowest,omitempty"`        // objects that readers waited for the longest
 	Offline   string                   `json:"offline,omitempty"`        // why no newer revision could be looked for
+	NotTaken  string                   `json:"not_taken,omitempty"`      // why what the servers offer is not shown: an older revision, a wrong signature
 	Refused   string                   `json:"refused,omitempty"`        // why the user may not see it any more: what was not read yet is not shown
 	Failures  []string                 `json:"failures,omitempty"`       // file system requests that failed, the newest last
 	Held      []HeldRevision           `json:"held,omitempty"`           // revisions that containers keep, the oldest first

@@ -42,7 +42,7 @@ type Config struct {
 	Cache     *cas.Cache  // breadcrumbs; nil for none: then nothing guards against roll-backs before this process, nor works offline
 	Keys      []*rsa.PublicKey
 	Blacklist []string            // lines of the site's blacklists
-	Tag       string              // "" for the head; else the name of a tag, a date or the hash of a root catalog
+	Tag       string              // "" for the head; else the name of a tag, the number of a revision that has one, a date or the hash of a root catalog
 	Env       func(string) string // variables of symbolic links; nil for none
 	Now       func() time.Time    // nil for time.Now
 	Status    func() Status       // what the magic attributes tell of the network; nil for nothing

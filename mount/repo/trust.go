@@ -21,6 +21,9 @@ func isTrust(err error) bool {
 		cas.ErrCorrupt, catalog.ErrCorrupt}, func(s error) bool { return errors.Is(err, s) })
 }
 
+// IsRefusal tells errors of servers whose answer is not taken from those of servers that do not answer.
+func IsRefusal(err error) bool { return isTrust(err) || errors.Is(err, ErrRollback) }
+
 // fetchManifest gets the manifest through the whole chain of trust; seen is the
 // newest one known so far. The whitelist is asked for at the same time, to save a
 // round trip, and judged when the certificate is here.
@@ -168,8 +171,10 @@ func (r *Repository) fetchSigned(ctx context.Context, name string, check func([]
 			err = check(raw)
 		}
 		again := false
-		if b, ok := body.(cas.Body); ok && (isTrust(err) || errors.Is(err, ErrRollback)) {
-			err = fmt.Errorf("%w (from %s)", err, b.Source())
+		if b, ok := body.(cas.Body); ok && IsRefusal(err) {
+			if !errors.Is(err, cas.ErrCorrupt) { // of the certificate: it names its own source
+				err = fmt.Errorf("%w (from %s)", err, b.Source())
+			}
 			again = !req.NoCache || b.Reject(err)
 		}
 		body.Close()

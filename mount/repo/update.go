@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha1"
+	"errors"
 	"fmt"
+	"io/fs"
+	"strconv"
 	"time"
 
 	"github.com/flatrun/flatrun/mount/cas"
@@ -69,7 +72,11 @@ func (r *Repository) newest(ctx context.Context, old *Revision) (*Revision, erro
 		if m == nil {
 			m = &Manifest{Name: r.cfg.FQRN, TTL: defaultTTL}
 		}
-		return r.pinned(ctx, m, Tag{Name: r.cfg.Tag, Hash: root, Size: -1})
+		v, failed := r.pinned(ctx, m, Tag{Name: r.cfg.Tag, Hash: root, Size: -1})
+		if errors.Is(failed, fs.ErrNotExist) && err != nil { // what keeps the manifest away says more
+			return nil, err
+		}
+		return v, failed
 	case err != nil:
 		return nil, err
 	}
@@ -85,13 +92,16 @@ func (r *Repository) pinned(ctx context.Context, m *Manifest, t Tag) (*Revision,
 	at := *m
 	at.Root, at.RootSize, at.Revision, at.Timestamp = t.Hash, t.Size, t.Revision, t.Timestamp
 	v, err := r.revision(ctx, &at)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w; the server does not have this revision: it was removed, or what tag: names is mistyped", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("tag %q: %w", r.cfg.Tag, err)
 	}
 	return v, nil
 }
 
-// find looks the pin up in the history: a tag's name, or else a date.
+// find looks the pin up in the history: a tag's name, or else a revision's number or a date.
 func (r *Repository) find(ctx context.Context, m *Manifest) (Tag, error) {
 	h, err := r.history(ctx, m)
 	if err != nil {
@@ -99,6 +109,13 @@ func (r *Repository) find(ctx context.Context, m *Manifest) (Tag, error) {
 	}
 	if t, found := h.Find(r.cfg.Tag); found {
 		return t, nil
+	}
+	if n, err := strconv.ParseUint(r.cfg.Tag, 10, 64); err == nil {
+		if t, found := h.Numbered(n); found {
+			return t, nil
+		}
+		return Tag{}, fmt.Errorf("revision %d: %w: none with a tag has this number, the newest are %s; any other is had by the hash of its root catalog",
+			n, ErrNoTag, newest(h, func(t Tag) string { return fmt.Sprintf("%d (%s)", t.Revision, t.Name) }))
 	}
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02"} {
 		when, err := time.Parse(layout, r.cfg.Tag)
@@ -110,13 +127,14 @@ func (r *Repository) find(ctx context.Context, m *Manifest) (Tag, error) {
 		}
 		return Tag{}, fmt.Errorf("date %q: %w: nothing published by then is tagged", r.cfg.Tag, ErrNoTag)
 	}
-	return Tag{}, fmt.Errorf("%q: %w; the newest tags are %s", r.cfg.Tag, ErrNoTag, newestTags(h))
+	return Tag{}, fmt.Errorf("%q: %w; the newest tags are %s", r.cfg.Tag, ErrNoTag, newest(h, func(t Tag) string { return t.Name }))
 }
 
-func newestTags(h *catalog.History) string {
+// newest names some tags, the newest first.
+func newest(h *catalog.History, name func(Tag) string) string {
 	text := ""
 	for _, t := range h.Tags[max(0, len(h.Tags)-5):] {
-		text = t.Name + ", " + text
+		text = name(t) + ", " + text
 	}
 	return cmp.Or(text, "none, ")[:max(len(text)-2, 4)]
 }

@@ -234,7 +234,10 @@ func TestTags(t *testing.T) {
 		{"2030-01-01", "3", ""},
 		{"2020-01-01", "", "nothing published by then"},
 		{"v9", "", "no such tag or revision; the newest tags are trunk, v2, v1"},
-		{cas.Sum(cas.SHA1, nil).String(), "", "root catalog"},
+		{"2", "2", ""},
+		{"3", "3", ""},
+		{"4", "", "revision 4: no such tag or revision: none with a tag has this number, the newest are 3 (trunk), 2 (v2), 1 (v1); any other"},
+		{cas.Sum(cas.SHA1, nil).String(), "", "the server does not have this revision: it was removed, or what tag: names is mistyped"},
 	}
 	for _, test := range tests {
 		t.Run(test.tag, func(t *testing.T) {
@@ -344,5 +347,14 @@ func TestStaleSource(t *testing.T) {
 	b.sources, b.current = b.sources[:1], 0
 	if err := readEverything(cfg); err == nil || !strings.Contains(err.Error(), "from source 0") {
 		t.Errorf("error %v does not name the source", err)
+	}
+
+	b.sources[0], b.current = cas.Dir(r.Dir), 0
+	certificate := cas.Object{Hash: r.Manifest.Certificate, Suffix: cas.CertificateSuffix}
+	if err := os.WriteFile(r.Path(certificate), []byte("none"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := readEverything(r.ConfigFrom(t, b)); err == nil || strings.Count(err.Error(), "(from ") != 1 {
+		t.Errorf("error %v does not name the source of a corrupt certificate once", err)
 	}
 }

@@ -165,7 +165,7 @@ func (m *hostMount) status() enter.Status {
 	status := enter.Status{
 		Key: filepath.Base(m.home), Dir: m.home, PID: os.Getpid(), Host: true, Started: m.started,
 		Mounts: []enter.MountStatus{m.served.status()}, Cache: m.caches.status(),
-		Errors: m.errors.list(),
+		Errors: m.errors.list(), Unkept: m.cfg.Keeper.Gone(),
 	}
 	measureSelf(&status)
 	return status

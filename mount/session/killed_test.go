@@ -331,6 +331,26 @@ func TestSessionKilled(t *testing.T) {
 	}
 }
 
+// Without its parent a session goes on, and says what it lacks.
+func TestParentKilled(t *testing.T) {
+	needFUSE(t)
+	_, _, repos := serve(t)
+	w := newWorld(t, repos, "")
+	c := w.inside("registry.example.org/library/tool:1.0")
+	if status, ok := w.status(); !ok || status.Unkept {
+		t.Errorf("with its parent: %+v", status)
+	}
+	parent := parentOf(t, w.server())
+	if err := unix.Kill(parent, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	waitGone(t, parent)
+	eventually(t, "status says that the parent is gone", func() bool { status, ok := w.status(); return ok && status.Unkept })
+	if got := c.do("cat etc/motd"); got != "hello" {
+		t.Errorf("a container reads %q", got)
+	}
+}
+
 // A start does not wait long for a session that is stopped, and says which process it is.
 func TestStopped(t *testing.T) {
 	needFUSE(t)

@@ -67,7 +67,7 @@ var mountMetrics = []metric{
 	{"flatrun_revision", "gauge", "Revision of the repository that is shown.", func(m *enter.MountStatus) float64 { return float64(m.Revision) }},
 	{"flatrun_published_timestamp_seconds", "gauge", "When the revision was published.", func(m *enter.MountStatus) float64 { return float64(m.Published.Unix()) }},
 	{"flatrun_checked_timestamp_seconds", "gauge", "When a new revision was last looked for with success.", func(m *enter.MountStatus) float64 { return float64(m.Checked.Unix()) }},
-	{"flatrun_offline", "gauge", "1 if no new revision could be looked for.", func(m *enter.MountStatus) float64 { return truth(m.Offline != "") }},
+	{"flatrun_offline", "gauge", "1 if no new revision could be looked for, or what is there is not taken.", func(m *enter.MountStatus) float64 { return truth(m.Offline != "" || m.NotTaken != "") }},
 	{"flatrun_refused", "gauge", "1 if the user may not see the repository any more.", func(m *enter.MountStatus) float64 { return truth(m.Refused != "") }},
 	{"flatrun_fetched_objects_total", "counter", "Objects fetched from the network.", func(m *enter.MountStatus) float64 { return float64(m.Fetched) }},
 	{"flatrun_fetched_bytes_total", "counter", "Bytes fetched from the network.", func(m *enter.MountStatus) float64 { return float64(m.Bytes) }},

@@ -130,7 +130,7 @@ func (s *server) status() enter.Status {
 	status := enter.Status{
 		Key: filepath.Base(s.dir), Dir: s.dir, PID: os.Getpid(), Started: s.started, Idle: s.idle,
 		Clients: s.connected() - 1, Users: len(users), Mounts: s.repos.status(s.containers(users)), Cache: s.repos.caches.status(),
-		Errors: s.errors.list(),
+		Errors: s.errors.list(), Unkept: s.repos.keeper.Gone(),
 	}
 	measureSelf(&status)
 	return status

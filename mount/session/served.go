@@ -234,7 +234,10 @@ func (v *served) status() enter.MountStatus {
 		Network: enter.Network{Requests: net.Requests, Failures: net.Failures, HostSwitches: net.HostSwitches,
 			ProxySwitches: net.ProxySwitches, Active: net.Active},
 	}
-	if offline, err := v.repo.Offline(); offline && err != nil {
+	switch offline, err := v.repo.Offline(); {
+	case offline && repo.IsRefusal(err):
+		s.NotTaken = err.Error()
+	case offline:
 		s.Offline = err.Error()
 	}
 	if err := v.permission.refusal(); err != nil {

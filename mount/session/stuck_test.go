@@ -57,7 +57,7 @@ func TestExpiredWhileMounted(t *testing.T) {
 	c := w.inside("registry.example.org/library/tool:1.0")
 	r.SignWhitelist(t, func(list *repo.Whitelist) { list.Expires = time.Date(2020, 2, 3, 0, 0, 0, 0, time.UTC) })
 	r.Publish(t, repotest.Rev{Tree: append(imageTree(), repotest.File{Path: "/.flat/" + flatID[:2] + "/" + flatID + "/new", Content: "new\n"})})
-	eventually(t, "status says that the whitelist expired", func() bool { return strings.Contains(w.mount().Offline, "expired") })
+	eventually(t, "status says that the whitelist expired", func() bool { return strings.Contains(w.mount().NotTaken, "expired") })
 	if got := c.do("cat etc/motd"); got != "hello" {
 		t.Errorf("what was verified reads %q", got)
 	}
@@ -75,7 +75,7 @@ func TestExpiredWhileMounted(t *testing.T) {
 	if got := c.do("ls; cat etc/motd"); got != "hello" {
 		t.Errorf("after the server was killed, what was verified reads %q", got)
 	}
-	eventually(t, "status says it again", func() bool { m := w.mount(); return m.Revision == 1 && strings.Contains(m.Offline, "expired") })
+	eventually(t, "status says it again", func() bool { m := w.mount(); return m.Revision == 1 && strings.Contains(m.NotTaken, "expired") })
 	if got := c.do("cat new"); !strings.Contains(got, "No such file") {
 		t.Errorf("after the server was killed, a revision that nobody vouches for shows: %q", got)
 	}

@@ -7,7 +7,7 @@ var texts = map[string]string{
 
 	"repositories.FQRN.servers":                   "Base URLs of the servers: http, https or file. @fqrn@ and @org@ are replaced. Every key of network may stand here too, for this repository.",
 	"repositories.FQRN.public_keys":               "Files of the master keys that may sign the whitelist, or directories with *.pub in them.",
-	"repositories.FQRN.tag":                       "A tag, a date or a root hash to stay at. Nothing follows the newest revision.",
+	"repositories.FQRN.tag":                       "A tag, the number of a revision that has one, a date or a root hash to stay at. Nothing follows the newest revision.",
 	"repositories.FQRN.max_ttl":                   "Look for a new revision at least so often, even if the repository says less.",
 	"repositories.FQRN.native":                    "As native, for this repository.",
 	"repositories.FQRN.blacklist":                 "Certificates that are refused (AB:CD:...), and revisions that are too old (<FQRN N).",

@@ -46,7 +46,7 @@ func (d *Directory) path(name string) (string, error) {
 	return filepath.Join(d.root, filepath.FromSlash(name)), nil
 }
 
-// Put writes beside the destination's file system, in data/txn as the official
+// Put writes an object into a file without a name, and links it. Where that cannot be it writes into data/txn, as the official
 // backend does, and renames. Content is not synced one by one: the manifest's
 // Put flushes the whole file system first, so that no revision ever names an
 // object which a power failure could take back.
@@ -61,6 +61,15 @@ func (d *Directory) Put(ctx context.Context, name string, r io.Reader, size int6
 	if kind == Final {
 		if err := d.flush(); err != nil {
 			return err
+		}
+	}
+	if s, ok := r.(io.ReadSeeker); ok && kind == Data {
+		stored, err := putUnnamed(ctx, dst, s, size)
+		if err != nil {
+			return fmt.Errorf("store %s in %s: %w", name, d.root, err)
+		}
+		if stored {
+			return nil
 		}
 	}
 	tmp, err := d.writeTemp(ctx, name, r, size, kind != Data)
@@ -101,15 +110,8 @@ func (d *Directory) writeTemp(ctx context.Context, name string, r io.Reader, siz
 			os.Remove(f.Name())
 		}
 	}()
-	n, err := io.Copy(f, r)
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
+	if err := copyExactly(ctx, f, r, size); err != nil {
 		return "", err
-	}
-	if n != size {
-		return "", fmt.Errorf("%d bytes instead of %d", n, size)
 	}
 	switch {
 	case durable:
@@ -118,6 +120,45 @@ func (d *Directory) writeTemp(ctx context.Context, name string, r io.Reader, siz
 		startWriting(f)
 	}
 	return f.Name(), err
+}
+
+// putUnnamed stores an object in a file that has no name until it is whole. That takes the lock of no directory that all wait
+// for, and a killed run leaves nothing. It answers false, with r where it was, if another way is needed: NFS and some FUSE file
+// systems have no such files, /proc may be missing, and a link replaces nothing.
+func putUnnamed(ctx context.Context, dst string, r io.ReadSeeker, size int64) (stored bool, err error) {
+	fd, err := unix.Open(filepath.Dir(dst), unix.O_WRONLY|unix.O_TMPFILE|unix.O_CLOEXEC, 0o666)
+	if err != nil {
+		return false, nil // if more than this is wrong, the other way tells
+	}
+	f := os.NewFile(uintptr(fd), dst)
+	defer func() {
+		if err = errors.Join(err, f.Close()); err != nil && stored {
+			os.Remove(dst)
+		}
+	}()
+	if err := copyExactly(ctx, f, r, size); err != nil {
+		return false, err
+	}
+	if size >= writeSoon {
+		startWriting(f)
+	}
+	if unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, dst, unix.AT_SYMLINK_FOLLOW) != nil {
+		_, err = r.Seek(-size, io.SeekCurrent)
+		return false, err
+	}
+	return true, nil
+}
+
+// copyExactly writes what must be size bytes.
+func copyExactly(ctx context.Context, f *os.File, r io.Reader, size int64) error {
+	n, err := io.Copy(f, r)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil && n != size {
+		err = fmt.Errorf("%d bytes instead of %d", n, size)
+	}
+	return err
 }
 
 // writeSoon is the size of objects whose way to the disk begins at once.

@@ -171,6 +171,47 @@ func TestDirectoryNames(t *testing.T) {
 	}
 }
 
+// TestDirectoryReplaces stores objects over others, of readers that can go back and of such that cannot, and leaves nothing else.
+func TestDirectoryReplaces(t *testing.T) {
+	dir, err := OpenDirectory(tempDir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(r io.Reader, size int64) error { return dir.Put(t.Context(), "data/ab/cd", r, size, Data) }
+	for _, c := range []struct {
+		name, want string
+		r          io.Reader
+		size       int64
+		fails      bool
+	}{
+		{"new", "first", strings.NewReader("first"), 5, false},
+		{"over another", "second one", strings.NewReader("second one"), 10, false},
+		{"without a way back", "third", io.MultiReader(strings.NewReader("third")), 5, false},
+		{"from the middle", "fourth", newSection("a fourth", 2), 6, false},
+		{"too short", "fourth", strings.NewReader("fifth"), 6, true},
+		{"too short, no way back", "fourth", io.MultiReader(strings.NewReader("fifth")), 6, true},
+	} {
+		if err := put(c.r, c.size); (err != nil) != c.fails {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if b, err := readAll(t.Context(), dir, "data/ab/cd", 100); string(b) != c.want || err != nil {
+			t.Errorf("%s: reads %q, %v", c.name, b, err)
+		}
+	}
+	for f, err := range dir.List(t.Context(), "") {
+		if err != nil || f.Name != "data/ab/cd" {
+			t.Errorf("left: %s, %v", f.Name, err)
+		}
+	}
+}
+
+// newSection is a reader of s that has been read up to from.
+func newSection(s string, from int64) io.Reader {
+	r := strings.NewReader(s)
+	r.Seek(from, io.SeekStart)
+	return r
+}
+
 // TestDirectoryFiles looks at what a web server of another user would see.
 func TestDirectoryFiles(t *testing.T) {
 	r := newTestRepo(t)

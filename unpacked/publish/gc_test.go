@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,6 +72,13 @@ func TestGCKeepsHeadAndTags(t *testing.T) {
 		t.Errorf("an hour later: collected %+v, all of it is too young", c)
 	}
 	r.later(10 * 24 * time.Hour)
+	times := map[string]int{}
+	r.gc(GCOptions{DryRun: true, Orphans: true, OrphanAge: -1, Deleted: func(name string) { times[name]++ }})
+	for name, n := range times {
+		if n > 1 {
+			t.Errorf("dry run: %s is counted %d times", name, n)
+		}
+	}
 	if c := r.gc(GCOptions{DryRun: true}); c.Objects == 0 || len(r.stored()) != len(before) {
 		t.Errorf("dry run: collected %+v, %d of %d files are left", c, len(r.stored()), len(before))
 	}
@@ -119,7 +127,13 @@ func TestGCOrphans(t *testing.T) {
 		t.Error("an object of today was deleted as an orphan")
 	}
 	told := map[string]bool{}
+	asks := &asked{Storage: r.s}
+	r.s = asks
 	r.gc(GCOptions{Orphans: true, OrphanAge: -1, DryRun: true, Deleted: func(name string) { told[name] = true }})
+	if _, ok := asks.names.Load(orphan); ok {
+		t.Error("the size of an orphan was asked for, which the list has")
+	}
+	r.s = asks.Storage
 	if !told[orphan] || told[cas.Object{Hash: r.contentHash("kept")}.Name()] {
 		t.Errorf("orphans of any age are %v", told)
 	}
@@ -129,6 +143,17 @@ func TestGCOrphans(t *testing.T) {
 		t.Error("the orphan is still there after two days")
 	}
 	r.check()
+}
+
+// asked notes which files were asked for.
+type asked struct {
+	Storage
+	names sync.Map
+}
+
+func (a *asked) Has(ctx context.Context, name string) (int64, bool, error) {
+	a.names.Store(name, true)
+	return a.Storage.Has(ctx, name)
 }
 
 func TestGCIsForbidden(t *testing.T) {

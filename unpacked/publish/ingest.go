@@ -297,6 +297,9 @@ func (in *ingester) readLarge(ctx context.Context, p *Pending, r io.Reader) erro
 	d, deflated := r.(Deflated)
 	var at int64
 	for !c.ended() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		var buf []byte
 		select {
 		case buf = <-in.large:

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/big"
 	"os"
@@ -153,7 +154,7 @@ func loadKeys(dir, fqrn string) (k Keys, err error) {
 // loadPrivate reads an RSA key in either of the PEM forms that OpenSSL writes.
 // Its messages never quote the file.
 func loadPrivate(name string) (*rsa.PrivateKey, error) {
-	text, err := os.ReadFile(name)
+	text, err := readSecret(name)
 	if err != nil {
 		return nil, err
 	}
@@ -170,4 +171,22 @@ func loadPrivate(name string) (*rsa.PrivateKey, error) {
 		}
 	}
 	return nil, fmt.Errorf("%s is not an RSA private key without passphrase", name)
+}
+
+// readSecret refuses a file that everybody can read, as ssh does: whoever has the key can publish. A group may: the release
+// managers of a repository share its keys.
+func readSecret(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if m := st.Mode().Perm(); m&0o007 != 0 {
+		return nil, fmt.Errorf("%s is open to every user (mode %04o) and is not taken: chmod o= %s", name, m, name)
+	}
+	return io.ReadAll(f)
 }

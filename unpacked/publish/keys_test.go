@@ -40,6 +40,12 @@ func TestKeysSaved(t *testing.T) {
 	if err := k.Save(dir, testFQRN); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("saved over keys that were there: %v", err)
 	}
+	if err := os.Chmod(filepath.Join(dir, testFQRN+".key"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadKeys(dir, testFQRN); err != nil {
+		t.Errorf("a key that a group shares: %v", err)
+	}
 	if err := os.Remove(filepath.Join(dir, testFQRN+".masterkey")); err != nil {
 		t.Fatal(err)
 	}
@@ -72,6 +78,12 @@ func TestKeysRefused(t *testing.T) {
 		"no key":                    func(dir string) error { return nil },
 		"no PEM": func(dir string) error {
 			return errors.Join(k.Save(dir, testFQRN), os.WriteFile(filepath.Join(dir, testFQRN+".key"), []byte(secret), 0o600))
+		},
+		"a key that everybody can read": func(dir string) error {
+			return errors.Join(k.Save(dir, testFQRN), os.Chmod(filepath.Join(dir, testFQRN+".key"), 0o644))
+		},
+		"a master key that everybody can write": func(dir string) error {
+			return errors.Join(k.Save(dir, testFQRN), os.Chmod(filepath.Join(dir, testFQRN+".masterkey"), 0o602))
 		},
 		"no RSA key": func(dir string) error {
 			text := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: []byte(secret)})

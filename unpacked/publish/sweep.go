@@ -112,6 +112,11 @@ func (gc *collector) deleteFile(name string) error {
 	if err != nil || !ok {
 		return err
 	}
+	return gc.deleteSized(name, size)
+}
+
+// deleteSized deletes a file that is there.
+func (gc *collector) deleteSized(name string, size int64) error {
 	gc.mu.Lock()
 	gc.c.Objects++
 	gc.c.Bytes += size
@@ -135,10 +140,11 @@ func (gc *collector) orphans() error {
 		if err != nil {
 			return err
 		}
-		if k, ok := parseName(f.Name); !f.Modified.Before(before) || ok && gc.kept.has(k) || !ok && !strings.HasPrefix(f.Name, "data/txn/") {
+		k, ok := parseName(f.Name)
+		if !f.Modified.Before(before) || ok && (gc.kept.has(k) || gc.deleted[k]) || !ok && !strings.HasPrefix(f.Name, "data/txn/") {
 			continue
 		}
-		gc.later(func() error { return gc.deleteFile(f.Name) })
+		gc.later(func() error { return gc.deleteSized(f.Name, f.Size) })
 	}
 	return gc.settle()
 }

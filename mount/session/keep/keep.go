@@ -35,7 +35,10 @@ type message struct {
 func Supervised() bool { return os.Getenv(variable) != "" }
 
 // Keeper is the server's way to its parent. A nil one keeps nothing.
-type Keeper struct{ conn *net.UnixConn }
+type Keeper struct {
+	conn   *net.UnixConn
+	parent int // process
+}
 
 // Open connects to the parent and takes what it kept, by name. Without a parent it answers a nil Keeper.
 func Open() (*Keeper, map[string][]*os.File, error) {
@@ -60,7 +63,7 @@ func Open() (*Keeper, map[string][]*os.File, error) {
 			return nil, nil, fmt.Errorf("take over what the session's keeper holds: %w", err)
 		}
 		if name == "" {
-			return &Keeper{conn}, kept, nil
+			return &Keeper{conn, os.Getppid()}, kept, nil
 		}
 		kept[name] = files
 	}
@@ -76,6 +79,9 @@ func (k *Keeper) Keep(name string, fds ...int) error {
 	}
 	return send(k.conn, name, fds)
 }
+
+// Gone tells that the parent has ended: nobody holds what was kept.
+func (k *Keeper) Gone() bool { return k != nil && os.Getppid() != k.parent }
 
 // Drop makes the parent close what it holds under the name.
 func (k *Keeper) Drop(name string) error { return k.Keep(name) }
