@@ -170,13 +170,15 @@ func (z *inflater) fast() error {
 		until = z.end + margin
 	}
 	literals, distances := &z.literals, &z.distances
-	var special uint32 // what ended the loop
-	for at < until && made <= full {
+	var e, special uint32 // the next symbol's entry, looked up while the last one is copied; what ended the loop
+	for begun := false; at < until && made <= full; {
 		// These 56 bits are enough for two literals of the first table, 11 bits each, and a length with its extra bits, 20.
 		hold |= binary.LittleEndian.Uint64(in[at:]) << (held & 63)
 		at += int((63 - held) >> 3)
 		held |= 56
-		e := literals[hold&(1<<litBits-1)]
+		if !begun {
+			begun, e = true, literals[hold&(1<<litBits-1)]
+		}
 		if e&isLiteral != 0 {
 			hold >>= e & 63
 			held -= uint(e & 63)
@@ -192,6 +194,7 @@ func (z *inflater) fast() error {
 					held -= uint(e & 63)
 					out[made] = byte(e >> 16)
 					made++
+					e = literals[hold&(1<<litBits-1)]
 					continue
 				}
 			}
@@ -205,6 +208,7 @@ func (z *inflater) fast() error {
 				held -= uint(e & 63)
 				out[made] = byte(e >> 16)
 				made++
+				e = literals[hold&(1<<litBits-1)]
 				continue
 			}
 			if e&isSpecial != 0 {
@@ -230,6 +234,7 @@ func (z *inflater) fast() error {
 			special = isSpecial
 			break
 		}
+		e = literals[hold&(1<<litBits-1)]
 
 		// What is written too much is written over: room is more than that.
 		to, from := out[made:made+length+32], out[made-distance:made-distance+length+32]
@@ -266,14 +271,19 @@ func linked(link uint32, hold uint64) uint32 {
 
 // repeat copies what is written while it is copied.
 func repeat(to, from []byte, distance, length int) {
-	if distance == 1 {
+	switch {
+	case distance >= 8:
+		for i := 0; i < length; i += 8 {
+			*(*[8]byte)(to[i:]) = *(*[8]byte)(from[i:])
+		}
+	case distance == 1:
 		v := uint64(from[0]) * 0x0101010101010101
 		for i := 0; i < length; i += 8 {
 			binary.LittleEndian.PutUint64(to[i:], v)
 		}
-		return
-	}
-	for i := range length {
-		to[i] = from[i]
+	default:
+		for i := range length {
+			to[i] = from[i]
+		}
 	}
 }

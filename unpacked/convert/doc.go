@@ -1,7 +1,9 @@
 // Package convert turns an OCI image into layer trees and a flat tree of a repository.
 //
 // Each layer streams once from its source: decompressed, read as tar, its files chunked, compressed, hashed and stored by
-// [publish.Tx]; what remains are rows sorted by path, from which the layer's catalog is written. The flat image is a merge
+// [publish.Tx]; what remains are rows sorted by path, from which the layer's catalog is written. Large files are not
+// compressed again where the layer is gzip: their objects are made of its blocks, see [deflate.Splice], and an index of
+// contents sees to it that another layer with the same file has the same object. The flat image is a merge
 // of its layers' rows, see [Merge]: no content is read for it. Layers that the repository has are not downloaded; their
 // rows come out of its catalogs.
 //
