@@ -228,8 +228,18 @@ type Deflated interface {
 	Cut(from, to int64, space []byte) *deflate.Pieces
 }
 
-// MinDeflated is the size in bytes from which on blocks are asked for: those at both ends of a file are of no use.
-const MinDeflated = 256 << 10
+// MinDeflated is the size in bytes from which on blocks are asked for: those at both ends of a file are of no use. What is made
+// of blocks has to be in the index of contents, or the same file in another layer would be another object.
+const MinDeflated = indexed
+
+// pieces asks r, if it is Deflated, for blocks of an object.
+func (in *ingester) pieces(r io.Reader, from, to int64, space []byte) *deflate.Pieces {
+	d, ok := r.(Deflated)
+	if !ok || to-from < MinDeflated || in.store.compression != cas.Zlib {
+		return nil
+	}
+	return d.Cut(from, to, space)
+}
 
 // start reads r to its end and returns while workers still make its objects.
 // It blocks while all buffers are taken. hint is the expected size, or -1.
@@ -250,8 +260,7 @@ func (in *ingester) start(ctx context.Context, r io.Reader, hint int64) (*Pendin
 // one that turns out longer it returns a reader of the whole.
 func (in *ingester) readSmall(ctx context.Context, p *Pending, r io.Reader, size int64) (io.Reader, error) {
 	weight := size + 512
-	d, deflated := r.(Deflated)
-	if deflated = deflated && size >= MinDeflated; deflated {
+	if size >= MinDeflated {
 		weight += size // of pieces
 	}
 	if err := in.small.Acquire(ctx, weight); err != nil {
@@ -264,11 +273,7 @@ func (in *ingester) readSmall(ctx context.Context, p *Pending, r io.Reader, size
 		in.small.Release(weight)
 		return nil, err
 	case ended:
-		j := &job{data: buf[:n], weight: weight}
-		if deflated {
-			j.pieces = d.Cut(0, int64(n), nil)
-		}
-		return nil, in.submit(ctx, p, j)
+		return nil, in.submit(ctx, p, &job{data: buf[:n], weight: weight, pieces: in.pieces(r, 0, int64(n), nil)})
 	}
 	in.small.Release(weight)
 	return io.MultiReader(bytes.NewReader(buf), r), nil
@@ -294,7 +299,6 @@ func fill(r io.Reader, b []byte) (n int, ended bool, err error) {
 // pool. A file that is never cut is a plain object.
 func (in *ingester) readLarge(ctx context.Context, p *Pending, r io.Reader) error {
 	c := &cutter{r: r, det: newDetector(in.sizes)}
-	d, deflated := r.(Deflated)
 	var at int64
 	for !c.ended() {
 		if err := ctx.Err(); err != nil {
@@ -315,9 +319,7 @@ func (in *ingester) readLarge(ctx context.Context, p *Pending, r io.Reader) erro
 			in.free(j)
 			return err
 		}
-		if deflated {
-			j.pieces = d.Cut(at, at+int64(n), buf[in.sizes.Max+pieceSize:])
-		}
+		j.pieces = in.pieces(r, at, at+int64(n), buf[in.sizes.Max+pieceSize:])
 		at += int64(n)
 		if len(p.jobs) > 0 || !c.ended() {
 			j.suffix = cas.PartialSuffix
