@@ -188,7 +188,7 @@ func (c *checker) reflog(ctx context.Context, m *repo.Manifest) error {
 	if got != m.Reflog {
 		// The official garbage collection leaves the manifest alone.
 		c.problem("reflog: its hash is %s, the manifest says %s; the official server's gc leaves it so until something is "+
-			"published; else it is damaged; flathub resign signs it as it is", got, m.Reflog)
+			"published, and a replica has its own; else it is damaged; flathub resign signs it as it is", got, m.Reflog)
 	}
 	have := map[cas.Hash]bool{}
 	for _, r := range log.Refs {
