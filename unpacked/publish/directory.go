@@ -285,7 +285,7 @@ func (d *Directory) Lock(context.Context) (Lease, error) {
 	if err := os.MkdirAll(d.root, 0o777); err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(d.root, lockName), os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(filepath.Join(d.root, lockName), os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
 		return nil, fmt.Errorf("lock storage: %w", err)
 	}
