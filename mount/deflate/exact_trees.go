@@ -27,7 +27,7 @@ func (b *bits) block(data []byte, tokens []token) {
 		distances.freq[far]++
 		extra += n + m
 	}
-	fixed := literals.costOf(fixedLiterals()) + distances.costOf(fixedDistances()) + extra
+	fixed := literals.costOf(fixedLiterals) + distances.costOf(fixedDistances) + extra
 	literals.build()
 	distances.build()
 	lengths, runs := newTree(19, 7), append(runLengths(literals.used()), runLengths(distances.used())...)
@@ -53,7 +53,7 @@ func (b *bits) block(data []byte, tokens []token) {
 		b.out = append(b.out, data...)
 	case fixedBytes <= dynamicBytes:
 		b.put(1|1<<1, 3)
-		b.tokens(tokens, fixedLiterals(), fixedDistances())
+		b.tokens(tokens, fixedLiterals, fixedDistances)
 	default:
 		b.put(1|2<<1, 3)
 		b.put(len(literals.used())-257, 5)
@@ -112,11 +112,11 @@ func distanceSymbol(distance int) (symbol, value, n int) {
 	return 2*n + d>>n, d & (1<<n - 1), n
 }
 
-func fixedLiterals() []int {
-	return slices.Concat(slices.Repeat([]int{8}, 144), slices.Repeat([]int{9}, 112), slices.Repeat([]int{7}, 24), slices.Repeat([]int{8}, 8))
-}
-
-func fixedDistances() []int { return slices.Repeat([]int{5}, 30) }
+// The lengths of the fixed codes (RFC 1951, 3.2.6).
+var (
+	fixedLiterals  = slices.Concat(slices.Repeat([]int{8}, 144), slices.Repeat([]int{9}, 112), slices.Repeat([]int{7}, 24), slices.Repeat([]int{8}, 8))
+	fixedDistances = slices.Repeat([]int{5}, maxDistances)
+)
 
 // codesOf numbers the codes of each length and turns them, as they are written from their highest bit on.
 func codesOf(lengths []int) []int {

@@ -138,23 +138,14 @@ func linkBits(first uint, lengths []uint8, next [maxCode + 1]uint16) (links [1 <
 
 // fixed makes the tables of the fixed codes.
 func (z *inflater) fixed() error {
-	for i := range maxLiterals {
-		switch {
-		case i < 144:
-			z.lengths[i] = 8
-		case i < 256:
-			z.lengths[i] = 9
-		case i < 280:
-			z.lengths[i] = 7
-		default:
-			z.lengths[i] = 8
-		}
+	for i, n := range fixedLiterals {
+		z.lengths[i] = uint8(n)
 	}
 	if err := build(z.literals[:], litBits, z.lengths[:maxLiterals], literalEntries[:]); err != nil {
 		return err
 	}
-	for i := range maxDistances {
-		z.lengths[i] = 5
+	for i, n := range fixedDistances {
+		z.lengths[i] = uint8(n)
 	}
 	return build(z.distances[:], distBits, z.lengths[:maxDistances], distanceEntries[:])
 }
