@@ -12,6 +12,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/flatrun/flatrun/unpacked/layer"
 )
 
 // maxDocument bounds an index, manifest or configuration: bytes that are read into memory.
@@ -29,7 +31,7 @@ func openArchive(name string) (*archive, error) {
 		return nil, err
 	}
 	a := &archive{file: f, blobs: map[string]*io.SectionReader{}}
-	position := &countingReader{r: f}
+	position := &layer.Counter{R: f}
 	t := tar.NewReader(position)
 	for {
 		h, err := t.Next()
@@ -41,7 +43,7 @@ func openArchive(name string) (*archive, error) {
 			return nil, archiveError(err)
 		}
 		if h.Typeflag == tar.TypeReg {
-			a.blobs[path.Clean(h.Name)] = io.NewSectionReader(f, position.n, h.Size)
+			a.blobs[path.Clean(h.Name)] = io.NewSectionReader(f, position.N, h.Size)
 		}
 	}
 }
@@ -52,19 +54,6 @@ func archiveError(err error) error {
 		return fmt.Errorf("%w: not a tar archive, or cut short; one that is compressed has to be decompressed first", err)
 	}
 	return err
-}
-
-// countingReader knows how far its reader was read. It hides Seek, so that the tar reader reads what it skips and the
-// count is the position of the entry's content.
-type countingReader struct {
-	r io.Reader
-	n int64
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
 }
 
 func (a *archive) open(name string) (io.ReadCloser, error) {

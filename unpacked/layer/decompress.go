@@ -15,42 +15,36 @@ import (
 // What media types and file names say is not asked: both are wrong too often. The stream fails once more than limit bytes
 // came out of it, the default if limit is 0: a few hundred kilobytes of gzip may be as many megabytes, of zstd a lot more.
 func Decompress(r io.Reader, limit int64) (*Plain, error) {
-	plain, err := decompress(r)
+	plain, blocks, err := decompress(r)
 	if err != nil {
 		return nil, err
 	}
-	blocks, _ := plain.(*deflated)
 	return &Plain{newLimited(plain, limit), blocks}, nil
 }
 
 // Plain is the plain stream of a layer.
 type Plain struct {
 	io.ReadCloser
-	blocks *deflated // nil if it was not gzip
+	blocks *deflate.BlockReader // nil if it was not gzip
 }
 
-// deflated is a reader of gzip that knows its blocks.
-type deflated struct{ *deflate.BlockReader }
-
-func (deflated) Close() error { return nil }
-
-func decompress(r io.Reader) (io.ReadCloser, error) {
+func decompress(r io.Reader) (io.ReadCloser, *deflate.BlockReader, error) {
 	b := bufio.NewReaderSize(r, 128<<10)
 	magic, err := b.Peek(4)
 	if err != nil && len(magic) == 0 && err != io.EOF {
-		return nil, err
+		return nil, nil, err
 	}
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
 		z := deflate.NewBlockReader(b, deflate.Gzip)
 		z.KeepBlocks()
-		return &deflated{z}, nil
+		return io.NopCloser(z), z, nil
 	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(256<<20))
 		if err != nil {
-			return nil, fmt.Errorf("zstd: %w", err)
+			return nil, nil, fmt.Errorf("zstd: %w", err)
 		}
-		return z.IOReadCloser(), nil
+		return z.IOReadCloser(), nil, nil
 	}
-	return io.NopCloser(b), nil
+	return io.NopCloser(b), nil, nil
 }

@@ -90,22 +90,7 @@ func TestReadDeflated(t *testing.T) {
 	}
 	storage := t.TempDir()
 	tx := &pieceCounter{Tx: transactionIn(t, storage, publish.ChunkSizes{Min: 400_000, Avg: 800_000, Max: 1_600_000})}
-	plain, err := Decompress(bytes.NewReader(in), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rows, err := Read(t.Context(), tx, plain, Options{Scratch: t.TempDir(), Source: plain})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	for it, err := range rows.Items() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !it.Entry.IsRegular() {
-			continue
-		}
+	for _, it := range readDeflated(t, tx, in) {
 		if got := storedContent(t, storage, it); !bytes.Equal(got, want[it.Path]) {
 			t.Errorf("%s: %d bytes are stored, want %d", it.Path, len(got), len(want[it.Path]))
 		}
@@ -124,31 +109,12 @@ func TestSharedDeflated(t *testing.T) {
 	tx := transactionChunks(t, publish.ChunkSizes{Min: 400_000, Avg: 800_000, Max: 1_600_000})
 	var trees []string
 	for _, before := range [][]byte{nil, words(50_000, 77)} {
-		var in bytes.Buffer
-		z := gzip.NewWriter(&in)
-		w := tar.NewWriter(z)
+		var lines []line
 		for i, content := range [][]byte{before, words(700_000, 1), words(900_000, 2), words(4_000_000, 3)} {
-			if err := w.WriteHeader(&tar.Header{Name: fmt.Sprint("f", i), Typeflag: tar.TypeReg, Size: int64(len(content))}); err != nil {
-				t.Fatal(err)
-			}
-			w.Write(content)
+			lines = append(lines, line{name: fmt.Sprint("f", i), typ: tar.TypeReg, target: string(content)})
 		}
-		w.Close()
-		z.Close()
-		plain, err := Decompress(&in, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		rows, err := Read(t.Context(), tx, plain, Options{Scratch: t.TempDir(), Source: plain})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer rows.Close()
 		tree := ""
-		for it, err := range rows.Items() {
-			if err != nil {
-				t.Fatal(err)
-			}
+		for _, it := range readDeflated(t, tx, gzipped(archive(t, lines...))) {
 			if it.Entry.Size > 50_000 {
 				tree += fmt.Sprintln(it.Path, it.Entry.Hash, it.Chunks)
 			}
@@ -158,6 +124,37 @@ func TestSharedDeflated(t *testing.T) {
 	if trees[0] != trees[1] {
 		t.Errorf("the second layer has objects of its own:\n%s%s", trees[0], trees[1])
 	}
+}
+
+// readDeflated reads a gzip layer with its blocks and returns its files.
+func readDeflated(t *testing.T, to Ingester, in []byte) (files []publish.Item) {
+	t.Helper()
+	plain, err := Decompress(bytes.NewReader(in), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := Read(t.Context(), to, plain, Options{Scratch: t.TempDir(), Source: plain})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for it, err := range rows.Items() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if it.Entry.IsRegular() {
+			files = append(files, it)
+		}
+	}
+	return files
+}
+
+func gzipped(b []byte) []byte {
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	z.Write(b)
+	z.Close()
+	return out.Bytes()
 }
 
 // storedContent inflates the objects of a file.
@@ -191,21 +188,15 @@ func storedContent(t *testing.T, storage string, it publish.Item) (all []byte) {
 
 // BenchmarkReadDeflated has one file of 64 MB in a layer, with and without its blocks.
 func BenchmarkReadDeflated(b *testing.B) {
-	data := words(64<<20, 1)
-	var in bytes.Buffer
-	z := gzip.NewWriter(&in)
-	w := tar.NewWriter(z)
-	w.WriteHeader(&tar.Header{Name: "file", Typeflag: tar.TypeReg, Size: int64(len(data))})
-	w.Write(data)
-	w.Close()
-	z.Close()
+	const size = 64 << 20
+	in := gzipped(archive(b, line{name: "file", typ: tar.TypeReg, target: string(words(size, 1))}))
 	for _, taken := range []bool{true, false} {
 		b.Run(fmt.Sprintf("blocks=%v", taken), func(b *testing.B) {
-			b.SetBytes(int64(len(data)))
+			b.SetBytes(size)
 			for b.Loop() {
 				b.StopTimer()
 				tx := transaction(b)
-				plain, err := Decompress(bytes.NewReader(in.Bytes()), 0)
+				plain, err := Decompress(bytes.NewReader(in), 0)
 				if err != nil {
 					b.Fatal(err)
 				}

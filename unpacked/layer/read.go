@@ -53,7 +53,7 @@ func Read(ctx context.Context, to Ingester, r io.Reader, o Options) (*Rows, erro
 	o.Max = orDefault(o.Max)
 	tr := tarReader{ctx: ctx, to: to, o: o, sorter: sorter{dir: o.Scratch}, allowance: allowance{o.Max, o.Max}}
 	defer tr.sorter.close()
-	tr.counter.Reader = r
+	tr.counter.R = r
 	in := tar.NewReader(&tr.counter)
 	for {
 		h, err := in.Next()
@@ -84,7 +84,7 @@ type tarReader struct {
 	pending []pendingContent
 	sorter  sorter
 	links   []hardLink
-	counter counter
+	counter Counter
 
 	allowance allowance
 }
@@ -131,7 +131,7 @@ func (t *tarReader) entry(h *tar.Header, content io.Reader) error {
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
 		r.item.Entry.Mode |= unix.S_IFREG
-		c, err := t.to.Start(t.ctx, t.source(content, h.Size), h.Size)
+		c, err := t.to.Start(t.ctx, t.source(content), h.Size)
 		if err != nil {
 			return err
 		}

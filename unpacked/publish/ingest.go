@@ -228,14 +228,11 @@ type Deflated interface {
 	Cut(from, to int64, space []byte) *deflate.Pieces
 }
 
-// MinDeflated is the size in bytes from which on blocks are asked for: those at both ends of a file are of no use. What is made
-// of blocks has to be in the index of contents, or the same file in another layer would be another object.
-const MinDeflated = indexed
-
-// pieces asks r, if it is Deflated, for blocks of an object.
+// pieces asks r, if it is Deflated, for blocks of an object. Of a small one those at both ends, which are of no use, are most.
+// What is made of blocks has to be in the index of contents, or the same file in another layer would be another object.
 func (in *ingester) pieces(r io.Reader, from, to int64, space []byte) *deflate.Pieces {
 	d, ok := r.(Deflated)
-	if !ok || to-from < MinDeflated || in.store.compression != cas.Zlib {
+	if !ok || to-from < indexed || in.store.compression != cas.Zlib {
 		return nil
 	}
 	return d.Cut(from, to, space)
@@ -260,7 +257,7 @@ func (in *ingester) start(ctx context.Context, r io.Reader, hint int64) (*Pendin
 // one that turns out longer it returns a reader of the whole.
 func (in *ingester) readSmall(ctx context.Context, p *Pending, r io.Reader, size int64) (io.Reader, error) {
 	weight := size + 512
-	if size >= MinDeflated {
+	if size >= indexed {
 		weight += size // of pieces
 	}
 	if err := in.small.Acquire(ctx, weight); err != nil {
