@@ -46,14 +46,19 @@ func (s objectStore) add(ctx context.Context, name string, r io.Reader, size int
 		}
 		return size, err
 	}
-	have, ok, err := s.storage.Has(ctx, name)
-	if err != nil {
-		return 0, fmt.Errorf("look for object: %w", err)
-	}
-	if ok && have == size {
-		return 0, nil
+	if ok, err := s.has(ctx, name, size); ok || err != nil {
+		return 0, err
 	}
 	return size, s.storage.Put(ctx, name, r, size, Data)
+}
+
+// has tells whether an object is there, and of that size.
+func (s objectStore) has(ctx context.Context, name string, size int64) (bool, error) {
+	have, ok, err := s.storage.Has(ctx, name)
+	if err != nil {
+		return false, fmt.Errorf("look for object: %w", err)
+	}
+	return ok && have == size, nil
 }
 
 // putFile stores the file f compressed, as a catalog or history is, and returns

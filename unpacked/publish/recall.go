@@ -188,12 +188,8 @@ func (in *ingester) recall(j *job, k contentKey) (bool, error) {
 		return false, err
 	}
 	if !in.known.has(keyOf(o)) {
-		size, ok, err := in.store.storage.Has(j.ctx, o.Name())
-		if err != nil {
-			return false, fmt.Errorf("look for object: %w", err)
-		}
-		if !ok || size != f.size() {
-			return false, nil
+		if ok, err := in.store.has(j.ctx, o.Name(), f.size()); !ok || err != nil {
+			return false, err
 		}
 		in.known.add(keyOf(o))
 	}
