@@ -63,9 +63,19 @@ func TestSparse(t *testing.T) {
 }
 
 // onlyFile reads a tar of one file.
-func onlyFile(t *testing.T, tx *publish.Tx, in io.Reader) (file publish.Item) {
+func onlyFile(t *testing.T, tx *publish.Tx, in io.Reader) publish.Item {
 	t.Helper()
-	rows, err := Read(t.Context(), tx, in, Options{Scratch: t.TempDir()})
+	files := filesOf(t, tx, in, nil)
+	if len(files) != 1 {
+		t.Fatalf("%d files in the tar, want 1", len(files))
+	}
+	return files[0]
+}
+
+// filesOf reads a tar, which may be that of a source, and returns its regular files.
+func filesOf(t *testing.T, to Ingester, in io.Reader, source *Plain) (files []publish.Item) {
+	t.Helper()
+	rows, err := Read(t.Context(), to, in, Options{Scratch: t.TempDir(), Source: source})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,10 +85,10 @@ func onlyFile(t *testing.T, tx *publish.Tx, in io.Reader) (file publish.Item) {
 			t.Fatal(err)
 		}
 		if it.Entry.IsRegular() {
-			file = it
+			files = append(files, it)
 		}
 	}
-	return file
+	return files
 }
 
 // TestZeros reads a file of nothing but zeros, which gzip makes a thousandth of: no bomb, and two objects.

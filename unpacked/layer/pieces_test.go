@@ -127,26 +127,13 @@ func TestSharedDeflated(t *testing.T) {
 }
 
 // readDeflated reads a gzip layer with its blocks and returns its files.
-func readDeflated(t *testing.T, to Ingester, in []byte) (files []publish.Item) {
+func readDeflated(t *testing.T, to Ingester, in []byte) []publish.Item {
 	t.Helper()
 	plain, err := Decompress(bytes.NewReader(in), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, err := Read(t.Context(), to, plain, Options{Scratch: t.TempDir(), Source: plain})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	for it, err := range rows.Items() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if it.Entry.IsRegular() {
-			files = append(files, it)
-		}
-	}
-	return files
+	return filesOf(t, to, plain, plain)
 }
 
 func gzipped(b []byte) []byte {
