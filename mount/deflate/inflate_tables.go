@@ -69,71 +69,83 @@ func makeLengths() (t [19]uint32) {
 
 // build makes the table of a canonical code from the lengths of its symbols. The first table has 1<<first entries.
 func build(table []uint32, first uint, lengths []uint8, entries []uint32) error {
-	var count, next [maxCode + 1]uint16
+	var count [maxCode + 1]int
 	for _, n := range lengths {
-		count[n]++
+		count[n&maxCode]++
 	}
-	codes := len(lengths) - int(count[0])
-	count[0] = 0
+	codes := len(lengths) - count[0]
+	var begin [maxCode + 2]int // of the symbols with codes of a length
 	left := 1
 	for n := 1; n <= maxCode; n++ {
-		next[n] = (next[n-1] + count[n-1]) << 1
-		if left = left<<1 - int(count[n]); left < 0 {
+		begin[n+1] = begin[n] + count[n]
+		if left = left<<1 - count[n]; left < 0 {
 			return ErrFormat
 		}
 	}
-	if left > 0 { // some bits mean nothing: only if there is no code, or one of one bit
-		if codes > 1 || codes == 1 && count[1] == 0 {
-			return ErrFormat
-		}
-		for i := range table[:1<<first] {
-			table[i] = isSpecial
-		}
+	if left > 0 && (codes > 1 || codes == 1 && count[1] == 0) { // some bits mean nothing: only if there is no code, or one of one bit
+		return ErrFormat
 	}
-	links := linkBits(first, lengths, next)
-	end := 1 << first
+	var sorted [maxLiterals]uint16
+	place := begin
 	for symbol, n := range lengths {
-		if n == 0 {
-			continue
-		}
-		code := int(mathbits.Reverse16(next[n]) >> (16 - n))
-		next[n]++
-		e := entries[symbol] + uint32(n)<<8 + uint32(n)
-		if uint(n) <= first {
-			for i := code; i < 1<<first; i += 1 << n {
-				table[i] = e
-			}
-			continue
-		}
-		low := code & (1<<first - 1)
-		size := links[low]
-		if size&placed == 0 {
-			links[low] |= placed
-			table[low] = isSpecial | isLink | uint32(end)<<16 | uint32(size)<<8
-			end += 1 << size
-		}
-		size &^= placed
-		sub := int(table[low] >> 16)
-		for i := code >> first; i < 1<<size; i += 1 << (uint(n) - first) {
-			table[sub+i] = e
+		if n &= maxCode; n > 0 {
+			sorted[place[n]] = uint16(symbol)
+			place[n]++
 		}
 	}
+
+	// A table for codes of so many bits, twice, is one for codes of a bit more, where those of that length have their places.
+	table[0] = isSpecial
+	code := uint16(0)
+	for n := uint(1); n <= first; n++ {
+		size := 1 << (n - 1)
+		copy(table[size:2*size], table[:size])
+		for _, symbol := range sorted[begin[n]:begin[n+1]] {
+			table[mathbits.Reverse16(code<<(16-n))] = entries[symbol] + uint32(n<<8+n)
+			code++
+		}
+		code <<= 1
+	}
+	buildLinked(table, first, sorted[begin[first+1]:codes], count, code, entries)
 	return nil
 }
 
-// placed marks a second table that has its place.
-const placed = 1 << 7
-
-// linkBits finds how many bits index the second tables.
-func linkBits(first uint, lengths []uint8, next [maxCode + 1]uint16) (links [1 << litBits]uint8) {
-	for _, n := range lengths {
-		if uint(n) > first {
-			low := int(mathbits.Reverse16(next[n])>>(16-n)) & (1<<first - 1)
-			links[low] = max(links[low], n-uint8(first))
-			next[n]++
+// buildLinked makes the second tables: of the symbols with codes longer than first, the first of which is code.
+func buildLinked(table []uint32, first uint, symbols []uint16, count [maxCode + 1]int, code uint16, entries []uint32) {
+	end, link := 1<<first, -1
+	var low, size int // the link that leads to the table; bits that index it
+	n := first + 1
+	for _, symbol := range symbols {
+		for count[n] == 0 {
+			n++
+			code <<= 1
 		}
+		i := int(mathbits.Reverse16(code << (16 - n)))
+		if low = i & (1<<first - 1); low != link {
+			link, size = low, linkBits(n-first, count[n:])
+			table[link] = isSpecial | isLink | uint32(end)<<16 | uint32(size)<<8
+			end += 1 << size
+		}
+		sub := table[end-1<<size : end]
+		for i >>= first; i < len(sub); i += 1 << (n - first) {
+			sub[i] = entries[symbol] + uint32(n<<8+n)
+		}
+		count[n]--
+		code++
 	}
-	return links
+}
+
+// linkBits is how many bits index a second table: those of the longest code in it, where the shortest has so many and count
+// says how many codes are left of this length and of each that is longer.
+func linkBits(bits uint, count []int) int {
+	left := 1<<bits - count[0]
+	for _, n := range count[1:] {
+		if left <= 0 {
+			break
+		}
+		bits, left = bits+1, left<<1-n
+	}
+	return int(bits)
 }
 
 // fixed makes the tables of the fixed codes.
