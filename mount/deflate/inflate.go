@@ -160,17 +160,30 @@ func (z *inflater) header() error {
 	return ErrFormat
 }
 
-// fast decodes symbols while in and out have more than any of them needs. It is where the time goes: all that it works with
-// stands in registers.
+// fast decodes symbols while in and out have more than any of them needs.
 func (z *inflater) fast() error {
-	in, out := z.in, z.out
-	at, held, hold, made := z.at, z.held, z.hold, z.made
-	until, full := z.end-margin, len(out)-room
+	until, full := z.end-margin, len(z.out)-room
 	if z.last {
 		until = z.end + margin
 	}
+	special := z.decode(min(until, len(z.in)-slack+margin), full)
+	switch {
+	case special&isEnd != 0:
+		z.take(uint(special & 63))
+		z.endBlock()
+	case special != 0:
+		return ErrFormat
+	}
+	return nil
+}
+
+// decodeGo decodes symbols while at < until and made <= full, and returns the entry that ended this, or 0. It is where the time
+// goes: all that it works with stands in registers.
+func (z *inflater) decodeGo(until, full int) (special uint32) {
+	in, out := z.in, z.out
+	at, held, hold, made := z.at, z.held, z.hold, z.made
 	literals, distances := &z.literals, &z.distances
-	var e, special uint32 // the next symbol's entry, looked up while the last one is copied; what ended the loop
+	var e uint32 // the next symbol's entry, looked up while the last one is copied
 	for begun := false; at < until && made <= full; {
 		// These 56 bits are enough for two literals of the first table, 11 bits each, and a length with its extra bits, 20.
 		hold |= binary.LittleEndian.Uint64(in[at:]) << (held & 63)
@@ -249,14 +262,7 @@ func (z *inflater) fast() error {
 		}
 	}
 	z.at, z.held, z.hold, z.made = at, held, hold, made
-	switch {
-	case special&isEnd != 0:
-		z.take(uint(special & 63))
-		z.endBlock()
-	case special != 0:
-		return ErrFormat
-	}
-	return nil
+	return special
 }
 
 // valueOf is a length or distance, of the code and the bits behind it.
