@@ -188,6 +188,9 @@ func NewWriter(w io.Writer) *Writer {
 	return z
 }
 
+// newSmallWriter returns a Writer for small contents, which is like any other.
+func newSmallWriter() *Writer { return NewWriter(nil) }
+
 // Reset begins another stream into w.
 func (z *Writer) Reset(w io.Writer) {
 	C.deflate_reset(z.state)

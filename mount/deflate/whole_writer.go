@@ -7,12 +7,22 @@ import (
 	"sync"
 )
 
-var writers = sync.Pool{New: func() any { return NewWriter(nil) }}
+var (
+	writers      = sync.Pool{New: func() any { return NewWriter(nil) }}
+	smallWriters = sync.Pool{New: func() any { return newSmallWriter() }}
+)
+
+// small is up to which size a content is deflated by a small writer.
+const small = 256 << 10
 
 // Deflate returns data as one zlib stream, which lies in out if that has room for Bound bytes. Equal data give equal streams.
 func Deflate(out, data []byte) ([]byte, error) {
-	z := writers.Get().(*Writer)
-	defer func() { z.Reset(nil); writers.Put(z) }()
+	pool := &writers
+	if len(data) < small {
+		pool = &smallWriters
+	}
+	z := pool.Get().(*Writer)
+	defer func() { z.Reset(nil); pool.Put(z) }()
 	b := bytes.NewBuffer(out[:0])
 	z.Reset(b)
 	if _, err := z.Write(data); err != nil {
