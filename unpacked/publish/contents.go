@@ -3,9 +3,13 @@ package publish
 import (
 	"bytes"
 	"crypto"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,28 +32,59 @@ const contentsName = ".flathub_contents"
 const (
 	// indexed is the size from which a content is worth a record: of smaller ones there are many, and little is gained.
 	indexed = 256 << 10
-	// maxContents bounds the index to 116 MB, in memory and to be read and written by a transaction with large contents.
+	// maxContents bounds the index to 84 MB, in memory and to be read and written by a transaction with large contents.
 	// That is half a terabyte of the smallest and 16 TB of whole chunks. What comes later is not noted.
 	maxContents = 2_000_000
 
-	contentsHead = "flathub contents 1\n"
+	// Version 1 had SHA-256 of the contents.
+	contentsKind = "flathub contents "
+	contentsHead = contentsKind + "2\n"
 	recordSize   = len(contentKey{}) + len(storedForm{})
 )
 
-// contentKey names a content, and what its object's name has besides the digest: SHA-256, algorithm, suffix.
-type contentKey [sha256.Size + 2]byte
+// contentKey names a content, and what its object's name has besides the digest: the contentSum, algorithm, suffix.
+type contentKey [sumSize + 2]byte
 
-func keyOfContent(data []byte, a cas.Algorithm, s cas.Suffix) (k contentKey) {
-	sum := sha256.Sum256(data)
-	copy(k[:], sum[:])
-	k[sha256.Size], k[sha256.Size+1] = byte(a), byte(s)
+const sumSize = aes.BlockSize
+
+// contentSum is a sum of contents with a secret, five times as fast as SHA-256: a universal hash, enciphered. The hash is that
+// of GCM with one nonce for all, over additional data only: two contents of 16 MB that were chosen without knowing the secret
+// have the same with a chance of 2^-108. As what is stored of it is enciphered with another key, nobody learns the secret
+// from it. Whoever has the repository's key has the secret, too, and could sign what he likes anyway.
+type contentSum struct {
+	hash cipher.AEAD
+	hide cipher.Block
+}
+
+// newContentSum makes the secret of the repository's key.
+func newContentSum(key *rsa.PrivateKey) (s contentSum, err error) {
+	secret, err := hkdf.Key(sha256.New, x509.MarshalPKCS1PrivateKey(key), nil, contentsHead, 2*aes.BlockSize)
+	if err != nil {
+		return s, err
+	}
+	block, err := aes.NewCipher(secret[:aes.BlockSize])
+	if err != nil {
+		return s, err
+	}
+	if s.hash, err = cipher.NewGCM(block); err != nil {
+		return s, err
+	}
+	s.hide, err = aes.NewCipher(secret[aes.BlockSize:])
+	return s, err
+}
+
+func (s *contentSum) key(data []byte, a cas.Algorithm, suffix cas.Suffix) (k contentKey) {
+	var once [12]byte
+	s.hash.Seal(k[:0], once[:], nil, data)
+	s.hide.Encrypt(k[:sumSize], k[:sumSize])
+	k[sumSize], k[sumSize+1] = byte(a), byte(suffix)
 	return k
 }
 
 // object is the one of content k with that digest.
 func (k contentKey) object(digest []byte) (o cas.Object, err error) {
-	o.Suffix = cas.Suffix(k[sha256.Size+1])
-	o.Hash, err = cas.NewHash(cas.Algorithm(k[sha256.Size]), digest)
+	o.Suffix = cas.Suffix(k[sumSize+1])
+	o.Hash, err = cas.NewHash(cas.Algorithm(k[sumSize]), digest)
 	return o, err
 }
 
@@ -145,8 +180,11 @@ func openContents(b []byte, fqrn string, key *rsa.PublicKey) (records, error) {
 func parseContents(b []byte, signature int) (r records, sign []byte, err error) {
 	rest, ok := bytes.CutPrefix(b, []byte(contentsHead))
 	n := len(rest) - signature
-	if !ok || n < 0 || n%recordSize != 0 {
-		return nil, nil, errors.New("it is cut off, or of another version")
+	switch {
+	case !ok && bytes.HasPrefix(b, []byte(contentsKind)):
+		return nil, nil, errors.New("it is of another version of flathub")
+	case !ok || n < 0 || n%recordSize != 0:
+		return nil, nil, errors.New("it is cut off, or no such index")
 	}
 	r = rest[:n:n]
 	for i := 1; i < r.len(); i++ {

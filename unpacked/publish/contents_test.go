@@ -3,13 +3,55 @@ package publish
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/flatrun/flatrun/mount/cas"
 )
+
+// keyOfContent is with the secret of the key that tests have.
+func keyOfContent(data []byte, a cas.Algorithm, s cas.Suffix) contentKey {
+	sum, err := newContentSum(testKeys().Repository)
+	if err != nil {
+		panic(err)
+	}
+	return sum.key(data, a, s)
+}
+
+// TestContentSum: any change of a content, of the key or of what else names the object is another key.
+func TestContentSum(t *testing.T) {
+	foreign, err := NewKeys(testFQRN, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := newContentSum(foreign.Repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := randomBytes(1000, 1)
+	seen := map[contentKey]string{
+		keyOfContent(data, cas.SHA1, 0):                 "as it is",
+		keyOfContent(data, cas.RMD160, 0):               "algorithm",
+		keyOfContent(data, cas.SHA1, cas.PartialSuffix): "suffix",
+		other.key(data, cas.SHA1, 0):                    "key",
+		keyOfContent(append(data, 0), cas.SHA1, 0):      "a zero more",
+		keyOfContent(data[:999], cas.SHA1, 0):           "a byte less",
+		keyOfContent(nil, cas.SHA1, 0):                  "nothing",
+	}
+	if keyOfContent(data, cas.SHA1, 0) != keyOfContent(bytes.Clone(data), cas.SHA1, 0) || len(seen) != 7 {
+		t.Errorf("%d keys: %v", len(seen), seen)
+	}
+	for i := range data {
+		seen[keyOfContent(flipped(data, i), cas.SHA1, 0)] = fmt.Sprint(i)
+	}
+	if len(seen) != 7+len(data) {
+		t.Errorf("%d keys", len(seen))
+	}
+}
 
 // someContents are records of n contents.
 func someContents(n int) map[contentKey]storedForm {
@@ -58,6 +100,7 @@ func TestContentsFile(t *testing.T) {
 		{"cut to the head", testFQRN, good[:head], "cut off"},
 		{"nothing", testFQRN, []byte{}, "cut off"},
 		{"another version", testFQRN, flipped(good, head-2), "another version"},
+		{"another file", testFQRN, flipped(good, 0), "no such index"},
 		{"out of order", testFQRN, sealed(slices.Concat(body.at(1), body.at(0))), "record 1 is out of order"},
 		{"a record twice", testFQRN, sealed(slices.Concat(body.at(0), body.at(1), body.at(1))), "record 2 is out of order"},
 	} {
@@ -107,6 +150,7 @@ func flipped(b []byte, i int) []byte {
 func FuzzContentsFile(f *testing.F) {
 	f.Add(records(nil).appendMerged([]byte(contentsHead), someContents(3)), 0)
 	f.Add([]byte(contentsHead+"signature"), 9)
+	f.Add([]byte(contentsKind+"1\nsignature"), 9)
 	f.Add([]byte{}, 1)
 	f.Fuzz(func(t *testing.T, b []byte, signature int) {
 		if signature < 0 {
@@ -169,4 +213,21 @@ func FuzzContents(f *testing.F) {
 			}
 		}
 	})
+}
+
+// BenchmarkKeyOfContent is of the smallest content that has a key, and of the largest chunk.
+func BenchmarkKeyOfContent(b *testing.B) {
+	for _, n := range []int{indexed, defaultChunks.Max} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			data := randomBytes(n, 1)
+			sum, err := newContentSum(testKeys().Repository)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(int64(n))
+			for b.Loop() {
+				sum.key(data, cas.SHA1, 0)
+			}
+		})
+	}
 }

@@ -22,7 +22,8 @@ type contents struct {
 	log     *slog.Logger
 	limit   int // of records
 
-	making sync.Map // contentKey whose object is being made → channel, closed when it is
+	sum    func() (contentSum, error) // made at the first large content
+	making sync.Map                   // contentKey whose object is being made → channel, closed when it is
 
 	mu         sync.Mutex
 	loaded     bool
@@ -33,7 +34,17 @@ type contents struct {
 }
 
 func newContents(s Storage, fqrn string, key *rsa.PrivateKey, log *slog.Logger) *contents {
-	return &contents{storage: s, fqrn: fqrn, key: key, log: log, limit: maxContents, fresh: map[contentKey]storedForm{}}
+	sum := sync.OnceValues(func() (contentSum, error) { return newContentSum(key) })
+	return &contents{storage: s, fqrn: fqrn, key: key, log: log, limit: maxContents, sum: sum, fresh: map[contentKey]storedForm{}}
+}
+
+// keyOf names a content.
+func (c *contents) keyOf(data []byte, a cas.Algorithm, suffix cas.Suffix) (contentKey, error) {
+	sum, err := c.sum()
+	if err != nil {
+		return contentKey{}, fmt.Errorf("the index of contents: %w", err)
+	}
+	return sum.key(data, a, suffix), nil
 }
 
 // find answers with the object that content k has, or had: it may be gone.
@@ -165,8 +176,11 @@ func (in *ingester) makeOnce(j *job, out []byte) (stored []byte, err error) {
 		return in.make(j, out)
 	}
 	in.cores <- struct{}{}
-	k := keyOfContent(j.data, in.store.algorithm, j.suffix)
+	k, err := in.contents.keyOf(j.data, in.store.algorithm, j.suffix)
 	<-in.cores
+	if err != nil {
+		return nil, err
+	}
 	defer in.contents.alone(k)()
 	if ok, err := in.recall(j, k); ok || err != nil {
 		return nil, err

@@ -274,6 +274,7 @@ func TestContentsTrouble(t *testing.T) {
 		{"not read", without{get: contentsName}, nil, "cannot be read", 1},
 		{"a stranger's", without{}, stranger, "begun anew", 1},
 		{"cut off", without{}, stranger[:500], "begun anew", 1},
+		{"of version 1", without{}, append([]byte(contentsKind+"1\n"), stranger[len(contentsHead):]...), "of another version of flathub", 1},
 		{"empty", without{}, []byte{}, "begun anew", 1},
 	} {
 		r := newTestRepo(t)
