@@ -100,7 +100,7 @@ func (s *splicer) splice(out, data []byte, p *Pieces) ([]byte, error) {
 		return nil, err
 	}
 	w.flush()
-	return binary.BigEndian.AppendUint32(w.out, adler(data)), nil
+	return binary.BigEndian.AppendUint32(w.out, addAdler(1, data)), nil
 }
 
 // gap writes the blocks that Deflate makes of data.
