@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -149,14 +150,40 @@ func (w *bits) copyBlock(stream []byte, b Block, last bool) {
 // copy writes bits of a stream. It writes no byte at or behind those that it has not read yet, if both lie in one array and
 // what is written ends before.
 func (w *bits) copy(stream []byte, begin, end int64) {
-	const step = 56
-	for ; end-begin >= step && int(begin/8)+8 <= len(stream); begin += step {
-		v := binary.LittleEndian.Uint64(stream[begin/8:]) >> (begin % 8) & (1<<step - 1)
-		w.hold |= v << w.n
-		w.out = append(w.out, byte(w.hold), byte(w.hold>>8), byte(w.hold>>16), byte(w.hold>>24), byte(w.hold>>32), byte(w.hold>>40), byte(w.hold>>48))
-		w.hold >>= step
+	take := func(n int64) {
+		n = min(n, end-begin)
+		w.put(bitsAt(stream, begin, n), int(n))
+		begin += n
 	}
-	for ; begin < end; begin++ {
-		w.put(bitAt(stream, begin), 1)
+	if w.n > 0 {
+		take(int64(8 - w.n))
 	}
+	// Bytes are whole now where they are written, and begin anywhere in those that are read.
+	from, shift := stream[begin/8:], uint(begin%8)
+	n := int(end-begin) / 64 * 8
+	begin += int64(n) * 8
+	if shift == 0 {
+		w.out = append(w.out, from[:n]...)
+	} else {
+		w.out = slices.Grow(w.out, n)
+		to := w.out[len(w.out) : len(w.out)+n]
+		w.out = w.out[:len(w.out)+n]
+		from = from[:n+1]
+		for i := 0; i < len(to)-7; i += 8 {
+			v, next := binary.LittleEndian.Uint64(from[i:i+9]), uint64(from[i+8])
+			binary.LittleEndian.PutUint64(to[i:], v>>(shift&63)|next<<((64-shift)&63))
+		}
+	}
+	for begin < end {
+		take(8)
+	}
+}
+
+// bitsAt are n bits from i on, at most 8.
+func bitsAt(stream []byte, i, n int64) int {
+	v := int(stream[i/8]) >> (i % 8)
+	if i%8+n > 8 {
+		v |= int(stream[i/8+1]) << (8 - i%8)
+	}
+	return v & (1<<n - 1)
 }

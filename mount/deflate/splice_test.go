@@ -184,6 +184,46 @@ func TestCutBounded(t *testing.T) {
 	}
 }
 
+// TestCopyBits copies from any bit to any, all lengths of some words, up to the end of the source; in one array, too.
+func TestCopyBits(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	source := make([]byte, 1000)
+	for i := range source {
+		source[i] = byte(r.Uint32())
+	}
+	for i := range int64(30_000) {
+		begin, ahead := i%64, i/64%16
+		n := r.Int64N(300)
+		end := begin + n
+		if i%3 == 0 {
+			begin, end = 8000-begin-n, 8000-begin
+		}
+		var want bits
+		want.put(0x5a5a&(1<<ahead-1), int(ahead))
+		for at := begin; at < end; at++ {
+			want.put(bitAt(source, at), 1)
+		}
+		array := append(make([]byte, 10), source...)
+		for _, got := range []bits{{}, {out: array[:0]}} {
+			got.put(0x5a5a&(1<<ahead-1), int(ahead))
+			got.copy(array[10:], begin, end)
+			if !bytes.Equal(got.out, want.out) || got.n != want.n || got.hold != want.hold {
+				t.Fatalf("bits %d to %d behind %d: %x and %d bits, want %x and %d", begin, end, ahead, got.out, got.n, want.out, want.n)
+			}
+		}
+	}
+}
+
+// BenchmarkCopyBits is of a block as compressors make them.
+func BenchmarkCopyBits(b *testing.B) {
+	stream, w := make([]byte, 16<<10), bits{}
+	b.SetBytes(int64(len(stream)))
+	for at := int64(0); b.Loop(); at = (at + 11) % 64 {
+		w.out = w.out[:0]
+		w.copy(stream, at, int64(len(stream))*8-at)
+	}
+}
+
 // cook makes data and a gzip stream of it by a recipe, two bytes a step: what is added, and how the compressor goes on.
 func cook(t testing.TB, recipe []byte) (stream, data []byte) {
 	var in, out bytes.Buffer
