@@ -27,7 +27,6 @@ type blockLog struct {
 
 	raw  []byte // of the source, from its byte base on
 	base int64
-	bare bool // raw stays empty
 }
 
 // KeepBlocks has the reader remember the blocks that it goes through from now on, at the beginning of a source, until
@@ -53,9 +52,6 @@ func (l *blockLog) end(bit, offset int64) {
 
 // source notes what was read of it.
 func (l *blockLog) source(b []byte) {
-	if l.bare {
-		return
-	}
 	l.raw = append(l.raw, b...)
 	if len(l.raw) > maxLogged {
 		l.drop()

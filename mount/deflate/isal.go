@@ -42,11 +42,12 @@ static void deflate_reset(struct deflater *d) {
 	d->z.gzip_flag = IGZIP_ZLIB;
 }
 
-static int deflate(struct deflater *d, uint8_t *in, uint32_t in_len, uint8_t *out, uint32_t out_len, int end, uint32_t *used, uint32_t *made) {
+static int deflate(struct deflater *d, uint8_t *in, uint32_t in_len, uint8_t *out, uint32_t out_len, int flush, int end, uint32_t *used, uint32_t *made) {
 	d->z.next_in = in;
 	d->z.avail_in = in_len;
 	d->z.next_out = out;
 	d->z.avail_out = out_len;
+	d->z.flush = flush;
 	d->z.end_of_stream = end;
 	int rc = isal_deflate(&d->z);
 	*used = in_len - d->z.avail_in;
@@ -198,11 +199,17 @@ func (z *Writer) Reset(w io.Writer) {
 }
 
 // Write implements io.Writer.
-func (z *Writer) Write(p []byte) (n int, err error) { return z.deflate(p, false) }
+func (z *Writer) Write(p []byte) (n int, err error) { return z.deflate(p, C.NO_FLUSH, 0) }
+
+// Flush writes all that came so far, up to a whole byte.
+func (z *Writer) Flush() error {
+	_, err := z.deflate(nil, C.SYNC_FLUSH, 0)
+	return err
+}
 
 // Close ends the stream and writes what is left of it; it leaves the writer below open.
 func (z *Writer) Close() error {
-	_, err := z.deflate(nil, true)
+	_, err := z.deflate(nil, C.NO_FLUSH, 1)
 	if err == nil {
 		z.err = errClosed
 	}
@@ -211,15 +218,11 @@ func (z *Writer) Close() error {
 
 var errClosed = errors.New("deflate: write after close")
 
-// deflate compresses p, and what ISA-L holds back if it is the end.
-func (z *Writer) deflate(p []byte, end bool) (n int, err error) {
-	var last C.int
-	if end {
-		last = 1
-	}
+// deflate compresses p, and what ISA-L holds back if it is to flush that or it is the end.
+func (z *Writer) deflate(p []byte, flush, end C.int) (n int, err error) {
 	for full := true; z.err == nil && (n < len(p) || full); {
 		var used, made C.uint32_t
-		rc := C.deflate(z.state, bytePtr(p[n:]), C.uint32_t(min(len(p)-n, 1<<30)), bytePtr(z.out[:]), bufferSize, last, &used, &made)
+		rc := C.deflate(z.state, bytePtr(p[n:]), C.uint32_t(min(len(p)-n, 1<<30)), bytePtr(z.out[:]), bufferSize, flush, end, &used, &made)
 		n, full = n+int(used), made == bufferSize
 		if rc != C.COMP_OK {
 			z.err = fmt.Errorf("deflate: ISA-L fails with %d", int(rc))

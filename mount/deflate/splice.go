@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
-	"io"
 	"slices"
 	"sync"
 )
@@ -51,14 +50,14 @@ func (p *Pieces) fits(out, data []byte) bool {
 	return last <= maxGap && gaps+Bound(last)+len(p.bits)+64 <= cap(out)
 }
 
-// splicer is what it takes to deflate a gap and find the blocks of that.
+// splicer is the memory that it takes.
 type splicer struct {
-	out    []byte
-	reader *BlockReader
-	source bytes.Reader
+	tried []byte // what Deflate made of a block
+	gaps  *Writer
+	made  bytes.Buffer // by gaps
 }
 
-var splicers = sync.Pool{New: func() any { return &splicer{reader: NewBlockReader(nil, Zlib)} }}
+var splicers = sync.Pool{New: func() any { return &splicer{gaps: NewWriter(nil)} }}
 
 // isWorth deflates a few blocks: a source that was compressed in haste, or hardly, is not taken over for years of use. Without
 // what is before it a block gets larger, so that a small difference says nothing.
@@ -70,21 +69,14 @@ func (s *splicer) isWorth(data []byte, p *Pieces) (bool, error) {
 		if b.To-b.From > maxTried {
 			continue
 		}
-		stream, err := s.deflate(data[b.From:b.To])
+		tried, err := Deflate(s.tried, data[b.From:b.To])
 		if err != nil {
 			return false, err
 		}
-		theirs, ours = theirs+b.end-b.begin, ours+int64(len(stream))*8
+		s.tried = tried
+		theirs, ours = theirs+b.end-b.begin, ours+int64(len(tried))*8
 	}
 	return ours >= theirs*9/10, nil
-}
-
-// deflate makes a stream in memory of its own, which the next call reuses.
-func (s *splicer) deflate(data []byte) (stream []byte, err error) {
-	if stream, err = Deflate(s.out, data); err == nil {
-		s.out = stream
-	}
-	return stream, err
 }
 
 func (s *splicer) splice(out, data []byte, p *Pieces) ([]byte, error) {
@@ -104,31 +96,42 @@ func (s *splicer) splice(out, data []byte, p *Pieces) ([]byte, error) {
 	return binary.BigEndian.AppendUint32(w.out, addAdler(1, data)), nil
 }
 
-// gap writes the blocks that Deflate makes of data.
+// gap writes blocks of data, which is between two of p or at an end. They begin and end with a whole byte, which takes a few
+// bytes more than to join them by the bit, but nobody has to find where they begin and end.
 func (s *splicer) gap(w *bits, data []byte, last bool) error {
 	if len(data) == 0 {
 		return nil
 	}
-	stream, err := s.deflate(data)
+	s.made.Reset()
+	s.gaps.Reset(&s.made)
+	_, err := s.gaps.Write(data)
+	if err == nil && last {
+		err = s.gaps.Close()
+	} else if err == nil {
+		err = s.gaps.Flush()
+	}
 	if err != nil {
 		return err
 	}
-	s.source.Reset(stream)
-	s.reader.Reset(&s.source)
-	s.reader.KeepBlocks()
-	s.reader.blocks.bare = true
-	for err == nil {
-		s.reader.given = s.reader.made
-		err = s.reader.step()
+	w.align()
+	made := s.made.Bytes()[zlibHeader:]
+	if last {
+		made = made[:len(made)-zlibSum]
 	}
-	if err != io.EOF {
-		return err
-	}
-	all := s.reader.blocks.blocks
-	for i, b := range all {
-		w.copyBlock(stream, b, last && i == len(all)-1)
-	}
+	w.out = append(w.out, made...)
 	return nil
+}
+
+// Bytes before and after the blocks of a zlib stream.
+const zlibHeader, zlibSum = 2, 4
+
+// align has a byte begin: with an empty stored block, unless one does.
+func (w *bits) align() {
+	if w.n > 0 {
+		w.put(0, 3)
+		w.flush()
+		w.out = append(w.out, 0, 0, 0xff, 0xff)
+	}
 }
 
 // copyBlock writes a block of a stream. Its header says whether it is the last, which it may not have been there.
