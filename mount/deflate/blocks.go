@@ -27,11 +27,14 @@ type blockLog struct {
 
 	raw  []byte // of the source, from its byte base on
 	base int64
+
+	cuts  int
+	trust *trust
 }
 
 // KeepBlocks has the reader remember the blocks that it goes through from now on, at the beginning of a source, until
 // Forget or Cut has passed them.
-func (z *BlockReader) KeepBlocks() { z.blocks = &blockLog{reader: z} }
+func (z *BlockReader) KeepBlocks() { z.blocks = &blockLog{reader: z, trust: &trust{}} }
 
 func (l *blockLog) begin(bit, offset int64) {
 	l.open = Block{From: offset, begin: bit, member: l.member, before: l.reader.addUp()}
@@ -87,6 +90,8 @@ func (z *BlockReader) Forget(offset int64) {
 type Pieces struct {
 	blocks []Block // From and To count from the object's beginning
 	bits   []byte
+	number int // of the source's pieces, from 0
+	trust  *trust
 }
 
 // Cut returns the blocks of which the inflated bytes from..to can be made, which were read already, and forgets what lies before
@@ -95,7 +100,7 @@ type Pieces struct {
 func (z *BlockReader) Cut(from, to int64, space []byte) *Pieces {
 	defer z.Forget(to)
 	l := z.blocks
-	p := &Pieces{}
+	p := &Pieces{number: l.cuts, trust: l.trust}
 	var covered, stored int64
 	for _, b := range l.blocks {
 		if b.From < from || b.To > to || b.From-from < window && b.member < from {
@@ -123,6 +128,7 @@ func (z *BlockReader) Cut(from, to int64, space []byte) *Pieces {
 		b.From, b.To = b.From-from, b.To-from
 		b.begin, b.end = b.begin-8*begin, b.end-8*begin
 	}
+	l.cuts++
 	return p
 }
 

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -13,6 +14,8 @@ const (
 	maxGap = 1 << 20
 	// One block of triedOf is deflated to compare, if it has no more than maxTried bytes.
 	triedOf, maxTried = 128, 512 << 10
+	// Of a source of which so many pieces in a row were no longer than what Deflate makes, one of triedOfTrusted is tried.
+	trusted, triedOfTrusted = 16, 16
 )
 
 // Splice returns data as one zlib stream like Deflate does, made of p's blocks, whose bits are taken as they are; only what they
@@ -59,9 +62,33 @@ type splicer struct {
 
 var splicers = sync.Pool{New: func() any { return &splicer{gaps: NewWriter(nil)} }}
 
-// isWorth deflates a few blocks: a source that was compressed in haste, or hardly, is not taken over for years of use. Without
-// what is before it a block gets larger, so that a small difference says nothing.
+// trust is how many pieces of a source in a row were no longer than what Deflate makes: a compressor is the same for all of a
+// source, mostly.
+type trust struct{ row atomic.Int32 }
+
+func (t *trust) trusts(p *Pieces) bool {
+	return t.row.Load() >= trusted && p.number%triedOfTrusted != 0
+}
+
+// note learns what pieces and what Deflate makes of them take.
+func (t *trust) note(theirs, ours int64) (worth bool) {
+	// Without what is before it a block gets larger, so that a small difference says nothing.
+	worth = ours >= theirs*9/10
+	switch {
+	case !worth:
+		t.row.Store(0)
+	case ours > theirs:
+		t.row.Add(1)
+	}
+	return worth
+}
+
+// isWorth deflates a few blocks: a source that was compressed in haste, or hardly, is not taken over for years of use. What
+// trust gets wrong takes some bytes more.
 func (s *splicer) isWorth(data []byte, p *Pieces) (bool, error) {
+	if p.trust.trusts(p) {
+		return true, nil
+	}
 	var theirs, ours int64 // bits
 	n := len(p.blocks)/triedOf + 1
 	for i := range n {
@@ -76,7 +103,7 @@ func (s *splicer) isWorth(data []byte, p *Pieces) (bool, error) {
 		s.tried = tried
 		theirs, ours = theirs+b.end-b.begin, ours+int64(len(tried))*8
 	}
-	return ours >= theirs*9/10, nil
+	return p.trust.note(theirs, ours), nil
 }
 
 func (s *splicer) splice(out, data []byte, p *Pieces) ([]byte, error) {

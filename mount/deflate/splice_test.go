@@ -184,6 +184,32 @@ func TestCutBounded(t *testing.T) {
 	}
 }
 
+// TestTrust has a source be well compressed for a while, then badly, then well again: few of the bad pieces are taken over, and
+// all of the good ones.
+func TestTrust(t *testing.T) {
+	const pieces = 4 * trusted
+	text := samples()["text"][:50_000]
+	var stream bytes.Buffer
+	for i := range 3 * pieces {
+		w := gzip.NewWriter(&stream)
+		if i/pieces == 1 {
+			w, _ = gzip.NewWriterLevel(&stream, gzip.HuffmanOnly)
+		}
+		w.Write(text)
+		w.Close()
+	}
+	c := newCutter(t, stream.Bytes(), bytes.Repeat(text, 3*pieces))
+	var taken [3]int
+	for i := range 3 * pieces {
+		if ok, _ := c.splice(i*len(text), (i+1)*len(text), 0, false); ok {
+			taken[i/pieces]++
+		}
+	}
+	if taken[0] != pieces || taken[1] > triedOfTrusted || taken[2] != pieces {
+		t.Errorf("%d pieces each of good, bad and good blocks: %v are taken over", pieces, taken)
+	}
+}
+
 // TestCopyBits copies from any bit to any, all lengths of some words, up to the end of the source; in one array, too.
 func TestCopyBits(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
