@@ -3,7 +3,6 @@ package deflate
 import (
 	"encoding/binary"
 	"hash"
-	"hash/adler32"
 	"hash/crc32"
 	"io"
 )
@@ -26,7 +25,7 @@ type BlockReader struct {
 
 // NewBlockReader returns a BlockReader of r.
 func NewBlockReader(r io.Reader, f Format) *BlockReader {
-	z := &BlockReader{format: f, sum: adler32.New()}
+	z := &BlockReader{format: f, sum: newAdler()}
 	if f == Gzip {
 		z.sum = crc32.NewIEEE()
 	}
@@ -146,7 +145,7 @@ func (z *BlockReader) begin() error {
 // finish reads what comes after the deflated data.
 func (z *BlockReader) finish() error {
 	z.fill()
-	h := header{z: z, sum: adler32.New()}
+	h := header{z: z, sum: newAdler()}
 	var right bool
 	if z.format == Gzip {
 		sum, size := h.bytes(4), h.bytes(4)

@@ -60,7 +60,7 @@ type splicer struct {
 	made  bytes.Buffer // by gaps
 }
 
-var splicers = sync.Pool{New: func() any { return &splicer{gaps: NewWriter(nil)} }}
+var splicers = sync.Pool{New: func() any { return &splicer{gaps: newSmallWriter()} }}
 
 // trust is how many pieces of a source in a row were no longer than what Deflate makes: a compressor is the same for all of a
 // source, mostly.
