@@ -72,6 +72,10 @@ func Init(ctx context.Context, s Storage, o InitOptions) (m *repo.Manifest, err 
 
 // prepare makes the directories that the official local backend makes.
 func (d *Directory) prepare() error {
+	if err := d.makeDirs(path.Join(d.root, "data", "x")); err != nil {
+		return err
+	}
+	spread(path.Join(d.root, "data"))
 	for i := range 256 {
 		if err := d.makeDirs(path.Join(d.root, "data", fmt.Sprintf("%02x", i), "x")); err != nil {
 			return err
