@@ -20,6 +20,7 @@ type BlockReader struct {
 	summed int   // of out[:made], so far in sum
 	sum    hash.Hash32
 	size   uint32 // of the member's bytes, as gzip counts them
+	tee    *tee   // nil: nobody asked
 	err    error
 }
 
@@ -42,6 +43,7 @@ func (z *BlockReader) Reset(r io.Reader) {
 	z.at, z.end, z.last = 0, 0, false
 	z.begun, z.first, z.given, z.summed = false, true, 0, 0
 	z.blocks, z.source, z.before = nil, 0, 0
+	z.tee = nil
 }
 
 // Read implements io.Reader. io.EOF says that the checksum is right and the source at its end, too.
@@ -66,7 +68,9 @@ func (z *BlockReader) step() error {
 		return z.finish()
 	}
 	if len(z.out)-z.made < room+bufferSize {
-		copy(z.out, z.out[z.made-window:z.made])
+		kept := z.out[z.made-window : z.made]
+		z.turn(window)
+		copy(z.out, kept)
 		z.before += int64(z.made - window)
 		z.made, z.given, z.summed = window, window, window
 	}
@@ -134,6 +138,7 @@ func (z *BlockReader) begin() error {
 		return h.err
 	}
 	z.sum.Reset()
+	z.turn(0)
 	z.reset()
 	z.begun, z.given, z.summed, z.size = true, 0, 0, 0
 	if z.blocks != nil {

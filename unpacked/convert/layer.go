@@ -150,6 +150,7 @@ func (c *Converter) read(ctx context.Context, made *madeLayer, img Image, l v1.L
 	}
 	defer plain.Close()
 	tar := &sum{r: plain, h: sha256.New()}
+	tar.wait = plain.Sum(tar.h)
 	rows, err := layer.Read(ctx, c.Tx, tar, layer.Options{Scratch: c.Tx.Scratch(), Whiteouts: true, Max: c.MaxLayer, Source: plain})
 	if err != nil {
 		return err
@@ -219,11 +220,13 @@ type sum struct {
 	r io.Reader
 	h hash.Hash // nil: r itself fails where its bytes are not the right ones
 	n int64
+
+	wait func() // nil: h is given what is read; else somebody else does that until wait returns
 }
 
 func (s *sum) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
-	if s.h != nil {
+	if s.h != nil && s.wait == nil {
 		s.h.Write(p[:n])
 	}
 	s.n += int64(n)
@@ -234,6 +237,9 @@ func (s *sum) Read(p []byte) (int, error) {
 func (s *sum) drain(want string) error {
 	if _, err := io.Copy(io.Discard, s); err != nil || s.h == nil {
 		return err
+	}
+	if s.wait != nil {
+		s.wait()
 	}
 	if got := "sha256:" + hex.EncodeToString(s.h.Sum(nil)); got != want {
 		return fmt.Errorf("digest is %s, not %s: the source gave other bytes than the image names", got, want)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"hash"
 	"io"
 
 	"github.com/klauspost/compress/zstd"
@@ -26,6 +27,19 @@ func Decompress(r io.Reader, limit int64) (*Plain, error) {
 type Plain struct {
 	io.ReadCloser
 	blocks *deflate.BlockReader // nil if it was not gzip
+}
+
+// Sum has h given all that is read from now on, before anything is. It is complete when wait has returned, which is to be called
+// after io.EOF.
+func (p *Plain) Sum(h hash.Hash) (wait func()) {
+	if p.blocks != nil {
+		return p.blocks.Sum(h)
+	}
+	p.ReadCloser = struct {
+		io.Reader
+		io.Closer
+	}{io.TeeReader(p.ReadCloser, h), p.ReadCloser}
+	return func() {}
 }
 
 func decompress(r io.Reader) (io.ReadCloser, *deflate.BlockReader, error) {
