@@ -15,7 +15,8 @@ const module = "github.com/flatrun/flatrun"
 // rooms is the import table of the design: who may import whom in this module.
 // "" stands for the standard library and modules, which are free.
 var rooms = map[string][]string{
-	"mount/deflate":           {},
+	"mount/deflate":           {"mount/deflate/symbols"},
+	"mount/deflate/symbols":   {},
 	"mount/cas":               {"mount/deflate"},
 	"mount/fetch":             {"mount/cas"},
 	"mount/catalog":           {"mount/cas"},

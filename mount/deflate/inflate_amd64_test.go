@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/sys/cpu"
 	"golang.org/x/sys/unix"
+
+	"github.com/flatrun/flatrun/mount/deflate/symbols"
 )
 
 // guarded is memory behind which the next byte cannot be read or written.
@@ -35,7 +37,7 @@ type decoders struct {
 func newDecoders(t testing.TB, size, pieces int) *decoders {
 	d := &decoders{t, &inflater{}, &inflater{}, pieces}
 	for _, z := range []*inflater{d.fast, d.go_} {
-		z.in, z.out = guarded(t, size+slack), guarded(t, window+pieces+room)
+		z.In, z.Out = guarded(t, size+slack), guarded(t, window+pieces+room)
 	}
 	return d
 }
@@ -45,19 +47,22 @@ func (d *decoders) run(source []byte) {
 	d.t.Helper()
 	for _, z := range []*inflater{d.fast, d.go_} {
 		z.reset()
-		in := z.in[len(z.in)-slack-len(source):]
+		in := z.In[len(z.In)-slack-len(source):]
 		clear(in[copy(in, source):])
-		z.at, z.end, z.last = len(z.in)-slack-len(source), len(z.in)-slack, true
+		z.At, z.end, z.last = len(z.In)-slack-len(source), len(z.In)-slack, true
 	}
 	f, g := d.fast, d.go_
-	for f.block != ended && f.at*8-int(f.held) <= f.end*8 {
+	for f.block != ended && f.At*8-int(f.Held) <= f.end*8 {
 		if f.block == codedBlock {
-			until, full := f.end+margin, len(f.out)-room
-			got, want := decodeBMI2(f, until, full), g.decodeGo(until, full)
+			until, full := f.end+margin, len(f.Out)-room
+			got := f.Decode(until, full)
+			cpu.X86.HasBMI2 = false
+			want := g.Decode(until, full)
+			cpu.X86.HasBMI2 = true
 			if got != want {
 				d.t.Fatalf("ended by %x, want %x", got, want)
 			}
-			refused := got != 0 && got&isEnd == 0
+			refused := got != 0 && got&symbols.IsEnd == 0
 			if d.same(refused); refused {
 				return
 			}
@@ -76,9 +81,9 @@ func (d *decoders) run(source []byte) {
 			}
 		}
 		for _, z := range []*inflater{f, g} {
-			if z.made > window+d.pieces {
-				copy(z.out, z.out[z.made-window:z.made])
-				z.made = window
+			if z.Made > window+d.pieces {
+				copy(z.Out, z.Out[z.Made-window:z.Made])
+				z.Made = window
 			}
 		}
 	}
@@ -96,12 +101,12 @@ func (z *inflater) other() error {
 func (d *decoders) same(refused bool) {
 	d.t.Helper()
 	f, g := d.fast, d.go_
-	mask := uint64(1)<<f.held - 1
+	mask := uint64(1)<<f.Held - 1
 	switch {
-	case !refused && (f.at != g.at || f.held != g.held || f.hold&mask != g.hold&mask):
-		d.t.Fatalf("stands at byte %d less %d bits %x, want %d less %d %x", f.at, f.held, f.hold&mask, g.at, g.held, g.hold&mask)
-	case f.made != g.made || !bytes.Equal(f.out[:f.made], g.out[:g.made]):
-		d.t.Fatalf("made %d bytes, want %d, or others", f.made, g.made)
+	case !refused && (f.At != g.At || f.Held != g.Held || f.Hold&mask != g.Hold&mask):
+		d.t.Fatalf("stands at byte %d less %d bits %x, want %d less %d %x", f.At, f.Held, f.Hold&mask, g.At, g.Held, g.Hold&mask)
+	case f.Made != g.Made || !bytes.Equal(f.Out[:f.Made], g.Out[:g.Made]):
+		d.t.Fatalf("made %d bytes, want %d, or others", f.Made, g.Made)
 	}
 }
 

@@ -1,18 +1,9 @@
 package deflate
 
-import mathbits "math/bits"
+import (
+	mathbits "math/bits"
 
-// An entry of a table says what a code means. A table is indexed by the next bits; codes longer than its first bits are found
-// through a link to a second table behind it.
-//
-//	bits 0–5    how many bits the code has with its extra ones
-//	bits 8–11   how many the code has alone; of a link how many bits index its table
-//	bits 16–30  the literal; the least length or distance; where a link's table begins
-const (
-	isEnd     = 1 << 12 // of the block
-	isLink    = 1 << 13
-	isSpecial = 1 << 14 // an end, a link, or no code at all
-	isLiteral = 1 << 31
+	"github.com/flatrun/flatrun/mount/deflate/symbols"
 )
 
 const (
@@ -20,9 +11,7 @@ const (
 	maxDistances = 32
 	maxCode      = 15 // bits
 
-	litBits, litSize   = 11, 12 // of the first table; of all of them, where the most that there can be is 2342 entries
-	distBits, distSize = 8, 9   // the most is 402
-	lengthBits         = 7
+	lengthBits = 7 // of the table for the code of lengths
 )
 
 // The entries of all symbols, without the bits of their codes.
@@ -34,14 +23,14 @@ var (
 
 func makeLiterals() (t [maxLiterals]uint32) {
 	for i := range 256 {
-		t[i] = isLiteral | uint32(i)<<16
+		t[i] = symbols.IsLiteral | uint32(i)<<16
 	}
-	t[endOfBlock] = isSpecial | isEnd
+	t[endOfBlock] = symbols.IsSpecial | symbols.IsEnd
 	for length := maxMatch; length >= minMatch; length-- {
 		symbol, value, n := lengthSymbol(length)
 		t[symbol] = uint32(length-value)<<16 | uint32(n)
 	}
-	t[286], t[287] = isSpecial, isSpecial
+	t[286], t[287] = symbols.IsSpecial, symbols.IsSpecial
 	return t
 }
 
@@ -52,7 +41,7 @@ func makeDistances() (t [maxDistances]uint32) {
 		t[i] = base<<16 | n
 		base += 1 << n
 	}
-	t[30], t[31] = isSpecial, isSpecial
+	t[30], t[31] = symbols.IsSpecial, symbols.IsSpecial
 	return t
 }
 
@@ -95,7 +84,7 @@ func build(table []uint32, first uint, lengths []uint8, entries []uint32) error 
 	}
 
 	// A table for codes of so many bits, twice, is one for codes of a bit more, where those of that length have their places.
-	table[0] = isSpecial
+	table[0] = symbols.IsSpecial
 	code := uint16(0)
 	for n := uint(1); n <= first; n++ {
 		size := 1 << (n - 1)
@@ -110,12 +99,12 @@ func build(table []uint32, first uint, lengths []uint8, entries []uint32) error 
 	return nil
 }
 
-// buildLinked makes the second tables: of the symbols with codes longer than first, the first of which is code.
-func buildLinked(table []uint32, first uint, symbols []uint16, count [maxCode + 1]int, code uint16, entries []uint32) {
+// buildLinked makes the second tables: of the symbols, sorted, with codes longer than first, the first of which is code.
+func buildLinked(table []uint32, first uint, sorted []uint16, count [maxCode + 1]int, code uint16, entries []uint32) {
 	end, link := 1<<first, -1
 	var low, size int // the link that leads to the table; bits that index it
 	n := first + 1
-	for _, symbol := range symbols {
+	for _, symbol := range sorted {
 		for count[n] == 0 {
 			n++
 			code <<= 1
@@ -123,7 +112,7 @@ func buildLinked(table []uint32, first uint, symbols []uint16, count [maxCode + 
 		i := int(mathbits.Reverse16(code << (16 - n)))
 		if low = i & (1<<first - 1); low != link {
 			link, size = low, linkBits(n-first, count[n:])
-			table[link] = isSpecial | isLink | uint32(end)<<16 | uint32(size)<<8
+			table[link] = symbols.IsSpecial | symbols.IsLink | uint32(end)<<16 | uint32(size)<<8
 			end += 1 << size
 		}
 		sub := table[end-1<<size : end]
@@ -153,13 +142,13 @@ func (z *inflater) fixed() error {
 	for i, n := range fixedLiterals {
 		z.lengths[i] = uint8(n)
 	}
-	if err := build(z.literals[:], litBits, z.lengths[:maxLiterals], literalEntries[:]); err != nil {
+	if err := build(z.Literals[:], symbols.LitBits, z.lengths[:maxLiterals], literalEntries[:]); err != nil {
 		return err
 	}
 	for i, n := range fixedDistances {
 		z.lengths[i] = uint8(n)
 	}
-	return build(z.distances[:], distBits, z.lengths[:maxDistances], distanceEntries[:])
+	return build(z.Distances[:], symbols.DistBits, z.lengths[:maxDistances], distanceEntries[:])
 }
 
 // dynamic reads the codes of a block and makes their tables.
@@ -178,14 +167,14 @@ func (z *inflater) dynamic() error {
 	}
 	for i := 0; i < literals+distances; {
 		z.refill()
-		e := table[z.hold&(1<<lengthBits-1)]
-		if e&isSpecial != 0 {
+		e := table[z.Hold&(1<<lengthBits-1)]
+		if e&symbols.IsSpecial != 0 {
 			return ErrFormat
 		}
 		code := uint(e >> 8 & 15)
-		extra := z.hold & (1<<(e&63) - 1) >> code
-		z.hold >>= e & 63
-		z.held -= uint(e & 63)
+		extra := z.Hold & (1<<(e&63) - 1) >> code
+		z.Hold >>= e & 63
+		z.Held -= uint(e & 63)
 		value, times := uint8(e>>16), 1
 		switch value {
 		case 16:
@@ -206,8 +195,8 @@ func (z *inflater) dynamic() error {
 			i++
 		}
 	}
-	if err := build(z.literals[:], litBits, z.lengths[:literals], literalEntries[:]); err != nil {
+	if err := build(z.Literals[:], symbols.LitBits, z.lengths[:literals], literalEntries[:]); err != nil {
 		return err
 	}
-	return build(z.distances[:], distBits, z.lengths[literals:literals+distances], distanceEntries[:])
+	return build(z.Distances[:], symbols.DistBits, z.lengths[literals:literals+distances], distanceEntries[:])
 }

@@ -16,8 +16,8 @@ type BlockReader struct {
 	srcErr error // what src ended with
 	begun  bool  // in a member
 	first  bool  // none has ended
-	given  int   // of out[:made]
-	summed int   // of out[:made], so far in sum
+	given  int   // of Out[:Made]
+	summed int   // of Out[:Made], so far in sum
 	sum    hash.Hash32
 	size   uint32 // of the member's bytes, as gzip counts them
 	tee    *tee   // nil: nobody asked
@@ -30,8 +30,8 @@ func NewBlockReader(r io.Reader, f Format) *BlockReader {
 	if f == Gzip {
 		z.sum = crc32.NewIEEE()
 	}
-	z.in = make([]byte, bufferSize+slack)
-	z.out = make([]byte, window+2*bufferSize+room)
+	z.In = make([]byte, bufferSize+slack)
+	z.Out = make([]byte, window+2*bufferSize+room)
 	z.Reset(r)
 	return z
 }
@@ -40,7 +40,7 @@ func NewBlockReader(r io.Reader, f Format) *BlockReader {
 func (z *BlockReader) Reset(r io.Reader) {
 	z.reset()
 	z.src, z.srcErr, z.err = r, nil, nil
-	z.at, z.end, z.last = 0, 0, false
+	z.At, z.end, z.last = 0, 0, false
 	z.begun, z.first, z.given, z.summed = false, true, 0, 0
 	z.blocks, z.source, z.before = nil, 0, 0
 	z.tee = nil
@@ -48,11 +48,11 @@ func (z *BlockReader) Reset(r io.Reader) {
 
 // Read implements io.Reader. io.EOF says that the checksum is right and the source at its end, too.
 func (z *BlockReader) Read(p []byte) (n int, err error) {
-	for z.given == z.made && z.err == nil && len(p) > 0 {
+	for z.given == z.Made && z.err == nil && len(p) > 0 {
 		z.err = z.step()
 	}
-	if z.given < z.made { // what went wrong behind it is told the next time
-		n = copy(p, z.out[z.given:z.made])
+	if z.given < z.Made { // what went wrong behind it is told the next time
+		n = copy(p, z.Out[z.given:z.Made])
 		z.given += n
 		return n, nil
 	}
@@ -67,16 +67,16 @@ func (z *BlockReader) step() error {
 	if z.block == ended {
 		return z.finish()
 	}
-	if len(z.out)-z.made < room+bufferSize {
-		kept := z.out[z.made-window : z.made]
+	if len(z.Out)-z.Made < room+bufferSize {
+		kept := z.Out[z.Made-window : z.Made]
 		z.turn(window)
-		copy(z.out, kept)
-		z.before += int64(z.made - window)
-		z.made, z.given, z.summed = window, window, window
+		copy(z.Out, kept)
+		z.before += int64(z.Made - window)
+		z.Made, z.given, z.summed = window, window, window
 	}
 	z.fill()
 	if err := z.run(); err != nil {
-		z.made, z.summed = z.given, z.given
+		z.Made, z.summed = z.given, z.given
 		if err == io.ErrUnexpectedEOF && z.srcErr != io.EOF {
 			return z.srcErr
 		}
@@ -88,40 +88,40 @@ func (z *BlockReader) step() error {
 
 // addUp takes what was made into the checksum, which it returns.
 func (z *BlockReader) addUp() uint32 {
-	fresh := z.out[z.summed:z.made]
+	fresh := z.Out[z.summed:z.Made]
 	z.size += uint32(len(fresh))
 	z.sum.Write(fresh)
-	z.summed = z.made
+	z.summed = z.Made
 	return z.sum.Sum32()
 }
 
 // fill has more bytes wait than the inflater needs to go on, unless the source has no more.
 func (z *BlockReader) fill() {
-	if z.last || z.end-z.at >= ahead {
+	if z.last || z.end-z.At >= ahead {
 		return
 	}
-	kept := min(z.at, 8) // hold may be given back
-	z.source += int64(z.at - kept)
-	z.end = copy(z.in, z.in[z.at-kept:z.end])
-	z.at = kept
-	for z.end-z.at < ahead && z.srcErr == nil {
+	kept := min(z.At, 8) // hold may be given back
+	z.source += int64(z.At - kept)
+	z.end = copy(z.In, z.In[z.At-kept:z.end])
+	z.At = kept
+	for z.end-z.At < ahead && z.srcErr == nil {
 		var n int
-		n, z.srcErr = z.src.Read(z.in[z.end : len(z.in)-slack])
+		n, z.srcErr = z.src.Read(z.In[z.end : len(z.In)-slack])
 		if z.blocks != nil {
-			z.blocks.source(z.in[z.end : z.end+n])
+			z.blocks.source(z.In[z.end : z.end+n])
 		}
 		z.end += n
 	}
 	if z.srcErr != nil {
 		z.last = true
-		clear(z.in[z.end : z.end+slack])
+		clear(z.In[z.end : z.end+slack])
 	}
 }
 
 // begin reads what comes before the deflated data, or finds that nothing comes any more.
 func (z *BlockReader) begin() error {
 	z.fill()
-	if z.at == z.end && !z.first {
+	if z.At == z.end && !z.first {
 		return z.srcErr
 	}
 	if !z.first && z.format == Zlib {
@@ -178,14 +178,14 @@ type header struct {
 func (h *header) bytes(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
-		if h.z.at == h.z.end {
+		if h.z.At == h.z.end {
 			h.z.fill()
 		}
 		switch {
 		case h.err != nil:
-		case h.z.at < h.z.end:
-			b[i] = h.z.in[h.z.at]
-			h.z.at++
+		case h.z.At < h.z.end:
+			b[i] = h.z.In[h.z.At]
+			h.z.At++
 		case h.z.srcErr == io.EOF:
 			h.err = io.ErrUnexpectedEOF
 		default:

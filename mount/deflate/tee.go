@@ -7,8 +7,8 @@ import "hash"
 type tee struct {
 	h     hash.Hash
 	idle  chan struct{} // has an element while no part is being added
-	spare []byte        // the buffer that is not out
-	from  int           // out[from:made] was not added
+	spare []byte        // the buffer that is not Out
+	from  int           // Out[from:Made] was not added
 }
 
 // teeSize is what is made between two turns, in bytes: long enough for a goroutine to begin.
@@ -18,7 +18,7 @@ const teeSize = 256 << 10
 // be called after io.EOF.
 func (z *BlockReader) Sum(h hash.Hash) (wait func()) {
 	const size = window + teeSize + bufferSize + room
-	z.out = make([]byte, size)
+	z.Out = make([]byte, size)
 	z.tee = &tee{h: h, idle: make(chan struct{}, 1), spare: make([]byte, size)}
 	z.tee.idle <- struct{}{}
 	return func() {
@@ -35,10 +35,10 @@ func (z *BlockReader) turn(from int) {
 		return
 	}
 	<-t.idle
-	part := z.out[t.from:z.made]
+	part := z.Out[t.from:z.Made]
 	go func() {
 		t.h.Write(part)
 		t.idle <- struct{}{}
 	}()
-	z.out, t.spare, t.from = t.spare, z.out, from
+	z.Out, t.spare, t.from = t.spare, z.Out, from
 }

@@ -59,7 +59,7 @@
 #define LITERAL \
 	TAKE                                \
 	MOVL  e, CX                         \
-	LOOKUP(literals, const_litBits)     \
+	LOOKUP(literals, const_LitBits)     \
 	SHRL  $16, CX                       \
 	MOVB  CX, (out)                     \
 	INCQ  out
@@ -75,29 +75,29 @@
 	ADDL  t, v         \
 	TAKE
 
-// func decodeBMI2(z *inflater, until, full int) (special uint32)
+// func decodeBMI2(d *Decoder, until, full int) (special uint32)
 TEXT ·decodeBMI2(SB), NOSPLIT, $0-28
-	MOVQ z+0(FP), AX
-	MOVQ inflater_in(AX), in
+	MOVQ d+0(FP), AX
+	MOVQ Decoder_In(AX), in
 	MOVQ in, inEnd
 	ADDQ until+8(FP), inEnd
-	ADDQ inflater_at(AX), in
-	MOVQ inflater_out(AX), begin
+	ADDQ Decoder_At(AX), in
+	MOVQ Decoder_Out(AX), begin
 	MOVQ begin, outEnd
 	ADDQ full+16(FP), outEnd
 	MOVQ begin, out
-	ADDQ inflater_made(AX), out
-	MOVQ inflater_hold(AX), hold
-	MOVQ inflater_held(AX), held
-	LEAQ inflater_literals(AX), literals
-	LEAQ inflater_distances(AX), distances
+	ADDQ Decoder_Made(AX), out
+	MOVQ Decoder_Hold(AX), hold
+	MOVQ Decoder_Held(AX), held
+	LEAQ Decoder_Literals(AX), literals
+	LEAQ Decoder_Distances(AX), distances
 
 	CMPQ in, inEnd
 	JAE  leave
 	CMPQ out, outEnd
 	JHI  leave
 	REFILL
-	LOOKUP(literals, const_litBits)
+	LOOKUP(literals, const_LitBits)
 	JMP  symbol
 
 next:
@@ -122,14 +122,14 @@ symbol:
 	JMP   next
 
 other:
-	TESTL $const_isSpecial, e
+	TESTL $const_IsSpecial, e
 	JNZ   special
 
 match:
 	VALUE(length)
 	REFILL
-	LOOKUP(distances, const_distBits)
-	TESTL $const_isSpecial, e
+	LOOKUP(distances, const_DistBits)
+	TESTL $const_IsSpecial, e
 	JNZ   far
 
 copy:
@@ -138,7 +138,7 @@ copy:
 	SUBQ  distance, from
 	CMPQ  from, begin
 	JB    bad
-	LOOKUP(literals, const_litBits)
+	LOOKUP(literals, const_LitBits)
 
 	// What is written too much is written over: there is room for it.
 	MOVQ  out, t
@@ -194,27 +194,27 @@ runBy16:
 	JMP   next
 
 far:
-	TESTL $const_isLink, e
+	TESTL $const_IsLink, e
 	JZ    bad
-	FOLLOW(distances, const_distBits, const_distSize)
-	TESTL $const_isSpecial, e
+	FOLLOW(distances, const_DistBits, const_DistSize)
+	TESTL $const_IsSpecial, e
 	JZ    copy
 
 bad:
-	MOVL $const_isSpecial, e
+	MOVL $const_IsSpecial, e
 	JMP  save
 
 special:
-	TESTL $const_isLink, e
+	TESTL $const_IsLink, e
 	JZ    save
-	FOLLOW(literals, const_litBits, const_litSize)
+	FOLLOW(literals, const_LitBits, const_LitSize)
 	TESTL e, e
 	JNS   long
 	LITERAL
 	JMP   next
 
 long:
-	TESTL $const_isSpecial, e
+	TESTL $const_IsSpecial, e
 	JZ    match
 	JMP   save
 
@@ -223,12 +223,12 @@ leave:
 
 save:
 	MOVL e, special+24(FP)
-	MOVQ z+0(FP), AX
-	SUBQ inflater_in(AX), in
-	MOVQ in, inflater_at(AX)
+	MOVQ d+0(FP), AX
+	SUBQ Decoder_In(AX), in
+	MOVQ in, Decoder_At(AX)
 	SUBQ begin, out
-	MOVQ out, inflater_made(AX)
-	MOVQ hold, inflater_hold(AX)
+	MOVQ out, Decoder_Made(AX)
+	MOVQ hold, Decoder_Hold(AX)
 	ANDL $63, held
-	MOVQ held, inflater_held(AX)
+	MOVQ held, Decoder_Held(AX)
 	RET
