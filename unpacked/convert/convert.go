@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"sync"
 
 	"github.com/flatrun/flatrun/unpacked"
@@ -103,7 +104,8 @@ func (c *Converter) image(ctx context.Context, img Image, first, several bool) (
 	if err != nil {
 		return r, err
 	}
-	if whole || c.ForThin && !stackable {
+	// An image that was compressed anew has layers of other names.
+	if whole || c.lacks(digests) || c.ForThin && !stackable {
 		if r.NewLayers, err = c.trees(ctx, img, id, layers, whole); err != nil {
 			return r, err
 		}
@@ -192,6 +194,11 @@ func (c *Converter) present(names []string, flat string) bool {
 		}
 	}
 	return c.has(flat)
+}
+
+// lacks tells whether one of an image's layers is not there.
+func (c *Converter) lacks(layers []unpacked.Digest) bool {
+	return slices.ContainsFunc(layers, func(d unpacked.Digest) bool { return !c.has(unpacked.LayerRoot(d)) })
 }
 
 // has tells whether the base revision or this transaction has a path.

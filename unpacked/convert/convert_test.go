@@ -3,6 +3,7 @@ package convert
 import (
 	"archive/tar"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +15,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/flatrun/flatrun/mount/repo"
 	"github.com/flatrun/flatrun/unpacked"
@@ -114,6 +117,40 @@ func TestConvertAgain(t *testing.T) {
 	root := flat(t, v, "/"+h.host+"/x:2")
 	if got := text(t, v, root+"/a") + text(t, v, root+"/b"); got != "12" {
 		t.Errorf("the tree of both layers has %q", got)
+	}
+}
+
+// TestConvertRecompressed finds the layers of one image under two names: those of its gzip blobs and of its plain ones.
+func TestConvertRecompressed(t *testing.T) {
+	h := newHub(t)
+	l := tarLayer(t, "a=1")
+	r, err := l.Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tar, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := static.NewLayer(tar, types.OCIUncompressedLayer)
+	h.push("x:gzip", image(t, "x", l))
+	h.push("x:plain", image(t, "x", plain))
+	h.convert(h.host+"/x:gzip", "")
+	if r := h.convert(h.host+"/x:plain", ""); r[0].NewLayers != 1 || r[0].Unchanged {
+		t.Errorf("the layer has another name: %+v", r)
+	}
+	if r := h.convert(h.host+"/x:plain", ""); !r[0].Unchanged {
+		t.Errorf("again: %+v", r)
+	}
+	v := h.head()
+	for _, l := range []v1.Layer{l, plain} {
+		d, err := l.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := text(t, v, unpacked.LayerRoot(unpacked.Digest(d.String()))+"/a"); got != "1" {
+			t.Errorf("layer %s has %q", d, got)
+		}
 	}
 }
 
