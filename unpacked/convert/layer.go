@@ -31,8 +31,15 @@ type madeLayer struct {
 	fresh bool                           // read from its source by this transaction
 	size  int64                          // bytes of its tar, if it is fresh
 	close func() error                   // frees items; nil: nothing to free
+	diff  string                         // digest of its tar
 	done  chan struct{}
 	err   error
+}
+
+// layerRecord is the content of layerMark.
+type layerRecord struct {
+	Version int    `json:"version"`
+	DiffID  string `json:"diff_id"`
 }
 
 // layer makes one layer, once for all images.
@@ -58,10 +65,13 @@ func (c *Converter) layer(ctx context.Context, img Image, l v1.Layer, diffID v1.
 	if known {
 		select {
 		case <-made.done:
-			return made, made.err
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+		if made.err != nil {
+			return made, made.err
+		}
+		return made, made.check(digest, diffID)
 	}
 	made.err = c.make(ctx, made, img, l, digest, diffID, image)
 	if made.err != nil {
@@ -71,17 +81,39 @@ func (c *Converter) layer(ctx context.Context, img Image, l v1.Layer, diffID v1.
 		made.err = fmt.Errorf("layer %s: %w", digest, made.err)
 	}
 	close(made.done)
-	return made, made.err
+	if made.err != nil {
+		return made, made.err
+	}
+	return made, made.check(digest, diffID)
+}
+
+// recorded is the digest of the tar of a layer that the repository has from this package; "" if it has none.
+func (c *Converter) recorded(ctx context.Context, digest unpacked.Digest) string {
+	var r layerRecord
+	text, err := readFile(ctx, c.Tx.Base(), path.Join(unpacked.LayerDir(digest), layerMark))
+	if err != nil || json.Unmarshal(text, &r) != nil {
+		return ""
+	}
+	return r.DiffID
+}
+
+// check compares what an image's configuration says of a layer with what the layer is: with a chain of other layers' names
+// an image could put its own in their place in podman's store.
+func (m *madeLayer) check(digest unpacked.Digest, diffID v1.Hash) error {
+	if m.diff == diffID.String() {
+		return nil
+	}
+	return fmt.Errorf("layer %s: its uncompressed form is %s, not %s as the image's configuration says: the image is broken", digest, m.diff, diffID)
 }
 
 func (c *Converter) make(ctx context.Context, made *madeLayer, img Image, l v1.Layer, digest unpacked.Digest, diffID v1.Hash, image unpacked.Digest) error {
 	root := unpacked.LayerRoot(digest)
-	if _, err := c.Tx.Lookup(path.Join(unpacked.LayerDir(digest), layerMark)); err == nil && !c.Again {
+	if made.diff = c.recorded(ctx, digest); made.diff != "" && !c.Again {
 		made.items = withoutMarker(rebase(c.Tx.Items(root), root, ""))
 		c.report(Progress{Image: img.Name.String(), Layer: digest, Done: true})
 		return nil
 	}
-	made.fresh = true
+	made.fresh, made.diff = true, diffID.String()
 	if err := c.read(ctx, made, img, l, digest, diffID); err != nil {
 		return err
 	}
@@ -184,7 +216,7 @@ func (c *Converter) layerMetadata(ctx context.Context, img Image, digest unpacke
 	for name, value := range map[string]any{
 		unpacked.LayerOrigin(digest):                    c.origin(ctx, digest, image),
 		unpacked.LayerConfig(digest):                    []podmanLayer{{ID: diffID.Hex, Created: config.Created.UTC().Format(time.RFC3339Nano), CompressedDigest: string(digest), DiffDigest: diffID.String(), DiffSize: size}},
-		path.Join(unpacked.LayerDir(digest), layerMark): map[string]any{"version": 1, "diff_id": diffID.String()},
+		path.Join(unpacked.LayerDir(digest), layerMark): layerRecord{Version: 1, DiffID: diffID.String()},
 	} {
 		text, err := json.Marshal(value)
 		if err != nil {

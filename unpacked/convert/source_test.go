@@ -6,6 +6,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 )
 
 // bending is a registry's transport that changes the bodies of one digest's blob.
@@ -68,5 +71,48 @@ func TestRegistryBlobs(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// TestConvertWrongDiff refuses a configuration that calls a layer by the uncompressed digest of another, whether the layer
+// is read for it or known already.
+func TestConvertWrongDiff(t *testing.T) {
+	h := newHub(t)
+	mine, other := tarLayer(t, "a=mine"), tarLayer(t, "a=other")
+	lying := func(text string, layers ...v1.Layer) v1.Image {
+		img := image(t, text, layers...)
+		config, err := img.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		config = config.DeepCopy()
+		if config.RootFS.DiffIDs[len(layers)-1], err = other.DiffID(); err != nil {
+			t.Fatal(err)
+		}
+		if img, err = mutate.ConfigFile(img, config); err != nil {
+			t.Fatal(err)
+		}
+		return img
+	}
+	h.push("honest:1", image(t, "honest", mine))
+	h.push("fresh:1", lying("fresh", tarLayer(t, "a=fresh")))
+	h.push("known:1", lying("known", mine))
+	h.push("twice:1", lying("twice", mine, mine))
+	h.convert(h.host+"/honest:1", "")
+	for _, name := range []string{"fresh", "known", "twice"} {
+		tx, err := h.begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		images, err := h.source.Open(t.Context(), h.host+"/"+name+":1", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := Converter{Tx: tx, FQRN: fqrn}
+		if _, err := c.Convert(t.Context(), images); err == nil || !strings.Contains(err.Error(), "uncompressed form") {
+			t.Errorf("%s: %v", name, err)
+		}
+		c.Close()
+		tx.Abort()
 	}
 }
