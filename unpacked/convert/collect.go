@@ -15,6 +15,7 @@ import (
 	"github.com/flatrun/flatrun/mount/repo"
 	"github.com/flatrun/flatrun/unpacked"
 	"github.com/flatrun/flatrun/unpacked/publish"
+	"github.com/flatrun/flatrun/unpacked/wishlist"
 )
 
 // ledgerFile keeps what Sync has to remember from one run to the next.
@@ -70,7 +71,7 @@ func (s *Sync) collect(ctx context.Context, c *Converter, all []wanted, r *Repor
 		return err
 	}
 	s.remember(l)
-	s.settle(l, all, tx.Now(), len(r.Failures) > 0)
+	s.settle(l, all, tx.Now())
 	gone := map[string]bool{}
 	for _, name := range s.due(l, tx.Now()) {
 		if err := s.drop(ctx, tx, name); err != nil {
@@ -116,9 +117,8 @@ func (c *Converter) dropFromPodman(ctx context.Context, names map[string]bool, r
 	return c.podman.write(c.Tx)
 }
 
-// settle notes the list's wishes and which of earlier ones are missing. After a failure nothing counts as missing: a
-// registry that did not answer must not take images away.
-func (s *Sync) settle(l *ledger, all []wanted, now time.Time, failed bool) {
+// settle notes the list's wishes and which of earlier ones are missing.
+func (s *Sync) settle(l *ledger, all []wanted, now time.Time) {
 	wished := map[string]bool{}
 	for _, w := range all {
 		name := w.ref.String()
@@ -127,7 +127,7 @@ func (s *Sync) settle(l *ledger, all []wanted, now time.Time, failed bool) {
 		delete(l.Removed, name)
 	}
 	for name, list := range l.Wishes {
-		if list != s.ListName || wished[name] || failed {
+		if list != s.ListName || wished[name] || s.unsure(name) {
 			continue
 		}
 		if _, known := l.Removed[name]; !known {
@@ -136,11 +136,17 @@ func (s *Sync) settle(l *ledger, all []wanted, now time.Time, failed bool) {
 	}
 }
 
+// unsure tells whether a wish that failed may be for an image: a registry that did not answer must not take images away,
+// and neither must a line that nobody can read. Other images it does not keep: of a thousand wishes one always fails.
+func (s *Sync) unsure(image string) bool {
+	return len(s.List.Bad) > 0 || slices.ContainsFunc(s.failed, func(w wishlist.Wish) bool { return w.Names(image) })
+}
+
 // due are the images whose time of grace is over.
 func (s *Sync) due(l *ledger, now time.Time) []string {
 	var due []string
 	for name, since := range l.Removed {
-		if now.Sub(since) >= s.Grace {
+		if now.Sub(since) >= s.Grace && !s.unsure(name) {
 			due = append(due, name)
 		}
 	}

@@ -40,7 +40,8 @@ type Sync struct {
 
 	MaxLayer int64 // bytes that a layer may come to, see layer.Read; 0: layer.DefaultMax
 
-	made map[string]made // by this run
+	made   map[string]made // by this run
+	failed []wishlist.Wish // of which the registry did not tell this run what they stand for
 }
 
 // Report is what a run of Sync came to. With DryRun, Removed is what would be, and Missing what would be converted.
@@ -90,7 +91,7 @@ func (s *Sync) Run(ctx context.Context) (Report, error) {
 		for _, w := range todo {
 			r.Missing = append(r.Missing, w.ref.String())
 		}
-		s.settle(l, all, tx.Now(), len(r.Failures) > 0)
+		s.settle(l, all, tx.Now())
 		r.Removed = append(r.Removed, s.due(l, tx.Now())...)
 		return r, nil
 	}
@@ -157,6 +158,7 @@ func (s *Sync) expand(ctx context.Context, r *Report) []wanted {
 			defer mu.Unlock()
 			lists[i] = found
 			if err != nil {
+				s.failed = append(s.failed, w)
 				r.Failures = append(r.Failures, fmt.Sprintf("line %d: %s: %v", w.Line, w.Text, err))
 			}
 			return nil

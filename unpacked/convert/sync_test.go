@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +95,66 @@ func TestSyncRemoves(t *testing.T) {
 	if got := text(t, v, flat(t, v, "/"+h.host+"/app:1")+"/v"); got != "1" {
 		t.Errorf("the image that is wished for has %q", got)
 	}
+}
+
+// TestSyncRemovesBesideFailures removes what nobody wishes for though some wishes fail, but nothing that these may name.
+func TestSyncRemovesBesideFailures(t *testing.T) {
+	h := newHub(t)
+	for _, tag := range []string{"app:1", "app:2", "lib:1", "tool:1"} {
+		h.push(tag, image(t, tag, tarLayer(t, "v="+tag)))
+	}
+	wishes := func(list ...string) (lines string) {
+		for _, l := range list {
+			lines += "  - 'http://" + h.host + "/" + l + "'\n"
+		}
+		return lines
+	}
+	h.sync(wishes("app:1", "app:2", "lib:1", "tool:1"), time.Hour)
+	for _, c := range []struct {
+		wishes  []string
+		removed string
+	}{
+		{[]string{"app:1", "app:2", "lib:1", "Not a name"}, ""},
+		{[]string{"app:*", "lib:1", "gone:1"}, "tool:1"},
+		{[]string{"app:*", "lib:2"}, "lib:1"},
+		{[]string{"app:2", "no/where:*"}, "app:1"},
+	} {
+		h.sync(wishes(c.wishes...), time.Hour)
+		h.clock = h.clock.Add(2 * time.Hour)
+		var names []string
+		for _, name := range h.sync(wishes(c.wishes...), time.Hour).Removed {
+			if name, ok := strings.CutPrefix(name, h.host+"/"); ok {
+				names = append(names, name)
+			}
+		}
+		if got := strings.Join(names, " "); got != c.removed {
+			t.Errorf("wishes %q: %q is removed, want %q", c.wishes, got, c.removed)
+		}
+	}
+}
+
+// TestSyncKeepsUnsure keeps what a registry that is away was asked for, also where it was missing before.
+func TestSyncKeepsUnsure(t *testing.T) {
+	h := newHub(t)
+	h.push("app:1", image(t, "1", tarLayer(t, "v=1")))
+	h.push("app:2", image(t, "2", tarLayer(t, "v=2")))
+	one := "  - 'http://" + h.host + "/app:1'\n"
+	h.sync(one+"  - 'http://"+h.host+"/app:2'\n", time.Hour)
+	h.sync(one, time.Hour)
+	h.clock = h.clock.Add(2 * time.Hour)
+	h.source.Transport = refusing{}
+	for _, list := range []string{one + "  - 'http://" + h.host + "/app:2'\n", "  - 'http://" + h.host + "/app:*'\n"} {
+		if r := h.syncTo("", list, 0); len(r.Removed) != 0 || len(r.Failures) == 0 {
+			t.Errorf("%s: %+v", list, r)
+		}
+	}
+}
+
+// refusing is a network without registries.
+type refusing struct{}
+
+func (refusing) RoundTrip(r *http.Request) (*http.Response, error) {
+	return nil, fmt.Errorf("%s is away", r.URL.Host)
 }
 
 // TestSyncThinLater has thin images pushed of what is there: the registry was away, or nobody asked for them.

@@ -36,6 +36,13 @@ func match(pattern, s string) bool {
 	return strings.HasSuffix(s, parts[len(parts)-1])
 }
 
+// Names tells whether the wish may be for an image, whose name is given as
+// Reference.String has it.
+func (w Wish) Names(image string) bool {
+	tag, ok := strings.CutPrefix(image, w.Image.Name()+":")
+	return ok && w.Matches(tag) || image == w.Image.String()
+}
+
 // With is the image of a wish's pattern with one of the tags it matches.
 func (w Wish) With(tag string) unpacked.Reference {
 	r := w.Image

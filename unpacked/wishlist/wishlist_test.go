@@ -156,3 +156,28 @@ func FuzzWishList(f *testing.F) {
 		}
 	})
 }
+
+func TestWishNames(t *testing.T) {
+	const digest = "@sha256:30afb7a6361c385da116661c882f13d39d63f82ad44db756ca1e846aeb03ffcf"
+	for _, tt := range []struct {
+		wish, image string
+		want        bool
+	}{
+		{"r.io/a:1", "r.io/a:1", true},
+		{"r.io/a:1", "r.io/a:2", false},
+		{"http://r.io/a:1*", "r.io/a:12", true},
+		{"r.io/a:1*", "r.io/b:1", false},
+		{"r.io/a:*", "r.io/a/b:1", false},
+		{"r.io/a" + digest, "r.io/a" + digest, true},
+		{"r.io/a:1" + digest, "r.io/a:1" + digest, true},
+		{"r.io/a:*", "r.io/a" + digest, false},
+	} {
+		image, err := unpacked.ParsePattern(tt.wish, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (Wish{Image: image}).Names(tt.image); got != tt.want {
+			t.Errorf("%s names %s: %v", tt.wish, tt.image, got)
+		}
+	}
+}
