@@ -260,11 +260,11 @@ func (s Source) options(ctx context.Context) []remote.Option {
 	if keychain == nil {
 		keychain = authn.DefaultKeychain
 	}
-	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(keychain), remote.WithUserAgent("flathub")}
-	if s.Transport != nil {
-		options = append(options, remote.WithTransport(s.Transport))
+	way := s.Transport
+	if way == nil {
+		way = registries()
 	}
-	return options
+	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(keychain), remote.WithUserAgent("flathub"), remote.WithTransport(way)}
 }
 
 // tagged picks the image or index that a layout's index names tag; the only one where no tag is given.
