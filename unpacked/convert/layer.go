@@ -166,7 +166,7 @@ func (c *Converter) read(ctx context.Context, made *madeLayer, img Image, l v1.L
 	if err != nil {
 		return err
 	}
-	blob, err := l.Compressed()
+	blob, err := newSteady(ctx, l.Compressed)
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func (b *bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer.Request = asked
+	answer.Request, answer.Body = asked, telling{answer.Body}
 	if isPrivate(r.URL.Hostname()) {
 		maskHosts(answer.Header, r.URL.Host)
 	}
