@@ -194,6 +194,79 @@ func TestConvertLocal(t *testing.T) {
 	}
 }
 
+// TestLayouts opens layouts of several images, and of other bytes than they name.
+func TestLayouts(t *testing.T) {
+	one, two := image(t, "one", tarLayer(t, "a=1")), image(t, "two", tarLayer(t, "a=2"))
+	named := func(ref string) layout.Option { return layout.WithAnnotations(map[string]string{refName: ref}) }
+	of := func(arch string) layout.Option {
+		return layout.WithPlatform(v1.Platform{OS: "linux", Architecture: arch})
+	}
+	config, err := one.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := one.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range []struct {
+		name, ref, want string // "": it is taken, with its command
+		one, two        []layout.Option
+		bent            v1.Hash
+	}{
+		{"two names", "", "2 such images: say which with :TAG; it has: 1 2", []layout.Option{named("1")}, []layout.Option{named("2")}, v1.Hash{}},
+		{"one of two names", ":2", "", []layout.Option{named("1")}, []layout.Option{named("2")}, v1.Hash{}},
+		{"one name twice", ":1", "2 such images", []layout.Option{named("1")}, []layout.Option{named("1")}, v1.Hash{}},
+		{"platforms", "", "", []layout.Option{of("arm64")}, []layout.Option{of("amd64")}, v1.Hash{}},
+		{"platforms of one name", ":1", "", []layout.Option{named("1"), of("arm64")}, []layout.Option{named("1"), of("amd64")}, v1.Hash{}},
+		{"platforms of two names", "", "2 such images", []layout.Option{named("1"), of("arm64")}, []layout.Option{named("2"), of("amd64")}, v1.Hash{}},
+		{"one platform twice", "", "2 such images", []layout.Option{of("amd64")}, []layout.Option{of("amd64")}, v1.Hash{}},
+		{"another configuration", ":1", "configuration sha256:", []layout.Option{named("1")}, []layout.Option{named("2")}, config},
+		{"another manifest", ":1", "manifest sha256:", []layout.Option{named("1")}, []layout.Option{named("2")}, manifest},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), fmt.Sprint(i))
+			l, err := layout.Write(dir, empty.Index)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := l.AppendImage(one, c.one...); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.AppendImage(two, c.two...); err != nil {
+				t.Fatal(err)
+			}
+			if c.bent.Hex != "" {
+				blob := filepath.Join(dir, "blobs", "sha256", c.bent.Hex)
+				text, err := os.ReadFile(blob)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(blob, append(text, ' '), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			archive := dir + ".tar"
+			packDirectory(t, dir, archive)
+			for _, place := range []string{"oci:" + dir, "oci-archive:" + archive} {
+				images, err := Source{Platforms: []string{"linux/amd64"}}.Open(t.Context(), place+c.ref, "a.b/c:1")
+				if c.want != "" {
+					if err == nil || !strings.Contains(err.Error(), c.want) {
+						t.Errorf("%s: got %v, want %q", place, err, c.want)
+					}
+					continue
+				}
+				if err != nil || len(images) != 1 {
+					t.Fatalf("%s: %d images, %v", place, len(images), err)
+				}
+				if config, err := images[0].ConfigFile(); err != nil || config.Config.Cmd[0] != "two" {
+					t.Errorf("%s: it is another image: %+v, %v", place, config, err)
+				}
+			}
+		})
+	}
+}
+
 func packDirectory(t *testing.T, dir, to string) {
 	t.Helper()
 	f, err := os.Create(to)

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/flatrun/flatrun/unpacked"
 )
 
 // choose takes the images of the platforms asked for out of an index, in the order asked for.
@@ -14,23 +16,59 @@ func (s Source) choose(index v1.ImageIndex) ([]Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.chooseOf(index, m.Manifests)
+}
+
+// chooseOf is choose among some of an index's manifests.
+func (s Source) chooseOf(index v1.ImageIndex, manifests []v1.Descriptor) ([]Image, error) {
 	var images []Image
 	for _, wanted := range s.platforms() {
 		p, err := v1.ParsePlatform(wanted)
 		if err != nil {
 			return nil, fmt.Errorf("platform %q: %w", wanted, err)
 		}
-		d, ok := find(m.Manifests, *p)
+		d, ok := find(manifests, *p)
 		if !ok {
-			return nil, fmt.Errorf("no image for platform %s; there are %s", wanted, available(m.Manifests))
+			return nil, fmt.Errorf("no image for platform %s; there are %s", wanted, available(manifests))
 		}
-		img, err := index.Image(d.Digest)
+		img, err := named(index, d.Digest)
 		if err != nil {
 			return nil, err
 		}
 		images = append(images, Image{Image: img, Platform: d.Platform.String()})
 	}
 	return images, nil
+}
+
+// named is the image that an index names. Its manifest and its configuration are of the digests that name them: for files
+// the library leaves that to its callers.
+func named(index v1.ImageIndex, want v1.Hash) (v1.Image, error) {
+	img, err := index.Image(want)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := img.RawManifest()
+	if err != nil {
+		return nil, err
+	}
+	if err := sameDigest("manifest", raw, want); err != nil {
+		return nil, err
+	}
+	m, err := img.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	if raw, err = img.RawConfigFile(); err != nil {
+		return nil, err
+	}
+	return img, sameDigest("configuration", raw, m.Config.Digest)
+}
+
+func sameDigest(what string, raw []byte, want v1.Hash) error {
+	if got := unpacked.Sum(raw); string(got) != want.String() {
+		return fmt.Errorf("%s %s: digest is %s: the source gave other bytes than the image names", what, want, got)
+	}
+	return nil
 }
 
 // Check refuses platforms that cannot be meant.

@@ -217,7 +217,11 @@ func (s Source) openHost(ctx context.Context, host string, ref unpacked.Referenc
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", r, err)
 	}
-	return s.ofPlatform(img)
+	images, err := s.ofPlatform(img)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", r, explain(r, err))
+	}
+	return images, nil
 }
 
 // explain says what can be done about what a registry refuses.
@@ -267,6 +271,9 @@ func (s Source) options(ctx context.Context) []remote.Option {
 	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(keychain), remote.WithUserAgent("flathub"), remote.WithTransport(way)}
 }
 
+// refName is the annotation by which a layout's index names its images.
+const refName = "org.opencontainers.image.ref.name"
+
 // tagged picks the image or index that a layout's index names tag; the only one where no tag is given.
 func (s Source) tagged(index v1.ImageIndex, tag string) ([]Image, error) {
 	m, err := index.IndexManifest()
@@ -276,25 +283,50 @@ func (s Source) tagged(index v1.ImageIndex, tag string) ([]Image, error) {
 	var found []v1.Descriptor
 	var names []string
 	for _, d := range m.Manifests {
-		n := d.Annotations["org.opencontainers.image.ref.name"]
+		n := d.Annotations[refName]
 		names = append(names, n)
 		if tag == "" || n == tag {
 			found = append(found, d)
 		}
 	}
-	if len(found) == 0 || tag == "" && len(found) > 1 {
+	if len(found) == 0 {
 		return nil, fmt.Errorf("no image %q in the layout, which has: %s", tag, strings.Join(names, " "))
+	}
+	if len(found) > 1 && areOne(found) {
+		return s.chooseOf(index, found)
+	}
+	if len(found) > 1 {
+		return nil, fmt.Errorf("the layout has %d such images: say which with :TAG; it has: %s", len(found), strings.Join(names, " "))
 	}
 	if found[0].MediaType.IsIndex() {
 		child, err := index.ImageIndex(found[0].Digest)
 		if err != nil {
 			return nil, err
 		}
+		raw, err := child.RawManifest()
+		if err != nil {
+			return nil, err
+		}
+		if err := sameDigest("index", raw, found[0].Digest); err != nil {
+			return nil, err
+		}
 		return s.choose(child)
 	}
-	img, err := index.Image(found[0].Digest)
+	img, err := named(index, found[0].Digest)
 	if err != nil {
 		return nil, err
 	}
 	return s.ofPlatform(img)
+}
+
+// areOne tells whether manifests are one image for several platforms, as a layout has them without an index of their own.
+func areOne(manifests []v1.Descriptor) bool {
+	seen := map[string]bool{}
+	for _, d := range manifests {
+		if d.Platform == nil || d.Annotations[refName] != manifests[0].Annotations[refName] {
+			return false
+		}
+		seen[d.Platform.String()] = true
+	}
+	return len(seen) == len(manifests)
 }
