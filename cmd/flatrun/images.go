@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -22,19 +23,20 @@ type imageQuery struct {
 
 // listedImage is one image of its answer (session.Image).
 type listedImage struct {
-	Name, Tag, Digest, Repository, Platform string
-	Published                               time.Time
-	Revision                                uint64
-	Size                                    int64
+	Name, Tag, Path, Repository, Platform string
+	Published                             time.Time
+	Revision                              uint64
+	Size                                  int64
 }
 
+// reference is the name in full, as session.Image.Reference has it.
 func (i listedImage) reference() string {
 	s := i.Name
 	if i.Tag != "" {
 		s += ":" + i.Tag
 	}
-	if i.Digest != "" {
-		s += "@" + i.Digest
+	if _, rest, ok := strings.Cut(path.Base(i.Path), "@"); ok {
+		s += "@" + rest
 	}
 	return s
 }

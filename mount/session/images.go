@@ -39,8 +39,9 @@ func (i *Image) Reference() string {
 	if i.Tag != "" {
 		s += ":" + i.Tag
 	}
-	if i.Digest != "" {
-		s += "@" + i.Digest
+	// The rest of a link's name is a digest, or one of several platforms.
+	if _, rest, ok := strings.Cut(path.Base(i.Path), "@"); ok {
+		s += "@" + rest
 	}
 	return s
 }

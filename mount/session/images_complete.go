@@ -15,9 +15,6 @@ func Completions(list []Image, word, defaultRegistry string) []string {
 		}
 	}
 	for _, i := range list {
-		if i.Platform != "" {
-			continue // its name is no name of an image, but a path
-		}
 		full := i.Reference()
 		add(full)
 		if short, ok := strings.CutPrefix(full, defaultRegistry+"/"); ok && word != "" {

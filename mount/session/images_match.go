@@ -33,7 +33,8 @@ func (q *ImageQuery) matcher() (func(*Image) bool, error) {
 }
 
 // compilePattern translates a pattern of image names. * stands for any text, slashes and all, ? for one character, [a-z]
-// for one of a set. Components may be left out in front, as in short names; without a tag, any tag is meant.
+// for one of a set. Components may be left out in front, as in short names; without a tag, any tag is meant,
+// and without a platform, any platform.
 func compilePattern(pattern string) (*regexp.Regexp, error) {
 	text := strings.TrimPrefix(strings.TrimPrefix(pattern, "docker://"), "/")
 	var b strings.Builder
@@ -59,7 +60,11 @@ func compilePattern(pattern string) (*regexp.Regexp, error) {
 			b.WriteString(regexp.QuoteMeta(string(c)))
 		}
 	}
-	if last := text[strings.LastIndexByte(text, '/')+1:]; !strings.ContainsAny(last, ":@") {
+	switch last := text[strings.LastIndexByte(text, '/')+1:]; {
+	case strings.Contains(last, "@"):
+	case strings.Contains(last, ":"):
+		b.WriteString(`(?:@[^:]*)?`)
+	default:
 		b.WriteString(`(?:[:@].*)?`)
 	}
 	b.WriteByte('$')

@@ -78,10 +78,11 @@ func TestImages(t *testing.T) {
 		query session.ImageQuery
 		want  []string
 	}{
-		{"all", session.ImageQuery{}, []string{"library/tool:1.0", "library/tool:1.0 linux/arm64/v8", "library/tool:latest", "team/deep/er/Tool:2", only}},
+		{"all", session.ImageQuery{}, []string{"library/tool:1.0", "library/tool:1.0@linux-arm64-v8 linux/arm64/v8", "library/tool:latest", "team/deep/er/Tool:2", only}},
 		{"short name", session.ImageQuery{Patterns: []string{"tool:latest"}}, []string{"library/tool:latest"}},
-		{"any tag", session.ImageQuery{Patterns: []string{"library/tool"}}, []string{"library/tool:1.0", "library/tool:1.0 linux/arm64/v8", "library/tool:latest"}},
-		{"full name", session.ImageQuery{Patterns: []string{"docker://registry.example.org/library/tool:1.0"}}, []string{"library/tool:1.0", "library/tool:1.0 linux/arm64/v8"}},
+		{"any tag", session.ImageQuery{Patterns: []string{"library/tool"}}, []string{"library/tool:1.0", "library/tool:1.0@linux-arm64-v8 linux/arm64/v8", "library/tool:latest"}},
+		{"full name", session.ImageQuery{Patterns: []string{"docker://registry.example.org/library/tool:1.0"}}, []string{"library/tool:1.0", "library/tool:1.0@linux-arm64-v8 linux/arm64/v8"}},
+		{"platform", session.ImageQuery{Patterns: []string{"tool:1.0@linux-arm*"}}, []string{"library/tool:1.0@linux-arm64-v8 linux/arm64/v8"}},
 		{"star crosses slashes", session.ImageQuery{Patterns: []string{"team/*:?"}}, []string{"team/deep/er/Tool:2"}},
 		{"sets", session.ImageQuery{Patterns: []string{"[Tt]ool:[!1l]"}}, []string{"team/deep/er/Tool:2"}},
 		{"several", session.ImageQuery{Patterns: []string{"nothing", "only"}}, []string{only}},
