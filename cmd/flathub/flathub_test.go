@@ -160,6 +160,9 @@ func TestJourney(t *testing.T) {
 	}
 	h.must("resign", fqrn)
 	h.must("gc", fqrn, "--keep-for", "0s", "--dry-run", "--list")
+	if v := h.json("gc", fqrn, "--keep-for", "0s", "--dry-run", "--list"); float64(len(v["files"].([]any))) != v["objects"] {
+		t.Errorf("the list has not each object: %v", v)
+	}
 	if v := h.json("gc", fqrn, "--keep-for", "0s"); v["revisions"] == 0.0 {
 		t.Errorf("gc: %v", v)
 	}

@@ -42,7 +42,11 @@ or among the newest --keep. Generic tags, which publish makes, expire like revis
 			if o.OrphanAge == 0 {
 				o.OrphanAge = -1
 			}
-			if list && !a.json {
+			files := []string{} // no null in JSON
+			switch {
+			case list && a.json:
+				o.Deleted = func(name string) { files = append(files, name) }
+			case list:
 				o.Deleted = func(name string) { fmt.Fprintln(a.out, name) }
 			}
 			c, err := publish.GC(ctx, r.storage, keys, r.options, o)
@@ -53,9 +57,13 @@ or among the newest --keep. Generic tags, which publish makes, expire like revis
 			if o.DryRun {
 				verbed = "would delete"
 			}
-			return a.print(map[string]any{
+			result := map[string]any{
 				"fqrn": args[0], "revisions": c.Revisions, "tags": c.Tags, "objects": c.Objects, "bytes": c.Bytes, "dry_run": o.DryRun,
-			}, fmt.Sprintf("%s: %s %d revisions, %d generic tags, %d objects, %s\n", args[0], verbed, c.Revisions, c.Tags, c.Objects, show.Size(c.Bytes)))
+			}
+			if list {
+				result["files"] = files
+			}
+			return a.print(result, fmt.Sprintf("%s: %s %d revisions, %d generic tags, %d objects, %s\n", args[0], verbed, c.Revisions, c.Tags, c.Objects, show.Size(c.Bytes)))
 		},
 	}
 }

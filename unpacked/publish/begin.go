@@ -39,7 +39,7 @@ func begin(ctx context.Context, s Storage, keys Keys, o Options, lease Lease) (t
 	}
 	if tx.before, err = readAll(ctx, s, repo.ManifestName, maxHeadFile); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%s holds no repository: make one with flathub init %s", s, o.FQRN)
+			err = fmt.Errorf("%s holds no repository: is it mounted there? --storage says where it is, flathub init %s makes a new one", s, o.FQRN)
 		}
 		return tx, err
 	}
