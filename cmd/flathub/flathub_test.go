@@ -133,7 +133,11 @@ func TestJourney(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "sub", "f"), []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if v := h.json("publish", fqrn, "--from", dir, "--to", "/tree"); v["revision"] != 6.0 || v["files"] != 2.0 { // and the markers' content
+	current := filepath.Join(h.dir, "current")
+	if err := os.Symlink("tree", current); err != nil {
+		t.Fatal(err)
+	}
+	if v := h.json("publish", fqrn, "--from", current, "--to", "/tree"); v["revision"] != 6.0 || v["files"] != 2.0 { // and the markers' content
 		t.Errorf("publish --json: %v", v)
 	}
 	h.must("tag", fqrn, "named", "--revision", "two")

@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -95,7 +96,11 @@ func (a *app) stage(ctx context.Context, tx *publish.Tx, o publishOptions, to st
 		return err
 	}
 	if o.from != "-" && st.IsDir() {
-		return tx.Replace(to, owned(tx.Directory(ctx, o.from, to), owner))
+		dir, err := filepath.EvalSymlinks(o.from) // "current" is meant to be what it leads to
+		if err != nil {
+			return err
+		}
+		return tx.Replace(to, owned(tx.Directory(ctx, dir, to), owner))
 	}
 	in, err := a.archive(ctx, o.from)
 	if err != nil {
