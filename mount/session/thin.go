@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,8 +83,7 @@ func readThin(file string) ([]byte, error) {
 
 // stack finds the directories of the layers, the base first.
 func (r *repositories) stack(ctx context.Context, thin *unpacked.Thin, config json.RawMessage) (enter.Resolved, error) {
-	var base imagePlace
-	var layers []string
+	var places []imagePlace
 	for i, l := range thin.Layers {
 		fqrn, dir, err := l.Location()
 		if err != nil {
@@ -99,17 +99,29 @@ func (r *repositories) stack(ctx context.Context, thin *unpacked.Thin, config js
 		if mode, _, err := at.view.stat(ctx, at.where.InRepo); err != nil || mode != fs.ModeDir {
 			return enter.Resolved{}, errors.Join(fmt.Errorf("layer %d: %s is no directory", i, at.where.Path), err)
 		}
-		if i == 0 {
-			base = at
-		} else {
-			layers = append(layers, at.where.Path)
+		places = append(places, at)
+	}
+	places = withoutCovered(places)
+	base := places[0]
+	for _, at := range places[1:] {
+		base.where.Layers = append(base.where.Layers, at.where.Path)
+	}
+	if base.where.Config = config; config == nil {
+		base.where.Config = thinConfig(ctx, base.view, thin.Origin)
+	}
+	return base.where, nil
+}
+
+// withoutCovered leaves out layers that come again further up, as the empty one does in many images: the kernel takes no
+// directory twice, and whatever a layer has, the same layer further up covers.
+func withoutCovered(layers []imagePlace) []imagePlace {
+	var kept []imagePlace
+	for i, l := range layers {
+		if !slices.ContainsFunc(layers[i+1:], func(above imagePlace) bool { return above.where.Path == l.where.Path }) {
+			kept = append(kept, l)
 		}
 	}
-	if config == nil {
-		config = thinConfig(ctx, base.view, thin.Origin)
-	}
-	base.where.Layers, base.where.Config = layers, config
-	return base.where, nil
+	return kept
 }
 
 // thinConfig is the configuration of the image that thin.json describes, as far as the repository of its layers has it:

@@ -57,6 +57,14 @@ func TestThin(t *testing.T) {
 			t.Errorf("%s: %+v", image, f)
 		}
 	}
+	again, err := unpacked.NewThin("", r.FQRN, []unpacked.Digest{thinLayers[1], thinLayers[0], thinLayers[1], thinLayers[1]}).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("again.json", "", string(again))
+	if f := w.mustFind("again.json", "etc/motd"); f.Content != "base\n" || len(f.Layers) != 1 || !strings.HasSuffix(f.Layers[0], unpacked.LayerRoot(thinLayers[1])) {
+		t.Errorf("a layer that comes again: %+v", f)
+	}
 	write("ducc.json", "https://registry.example.org/library/ducc:1", "")
 	if f := w.mustFind("ducc.json"); !jsonEqual(f.Config, `{"config": {"Env": ["C=d"]}}`) {
 		t.Errorf("DUCC's: %+v", f)
