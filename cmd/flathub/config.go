@@ -112,7 +112,7 @@ func (p *place) add(f *pflag.FlagSet) {
 // addWriter adds the flags of verbs that publish.
 func (p *place) addWriter(f *pflag.FlagSet) {
 	p.add(f)
-	f.DurationVar(&p.wait, "wait", 2*time.Minute, "wait this long for another publisher to end")
+	addDuration(f, &p.wait, "wait", 2*time.Minute, "wait this long for another publisher to end")
 }
 
 // repository is a repository that a verb works on.

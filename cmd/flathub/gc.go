@@ -15,6 +15,7 @@ func gcVerb() verb {
 	var p place
 	var o publish.GCOptions
 	var list bool
+	var keep uint
 	return verb{
 		name: "gc", operands: "FQRN", min: 1, max: 1,
 		short: "delete what only old revisions need",
@@ -23,10 +24,10 @@ Kept are the newest revision, every tagged one, and of the others those that are
 or among the newest --keep. Generic tags, which publish makes, expire like revisions.`,
 		examples: "flathub gc images.example.org --dry-run\nflathub gc images.example.org --keep-for 24h --orphans",
 		flags: func(f *pflag.FlagSet) {
-			f.DurationVar(&o.KeepFor, "keep-for", 72*time.Hour, "keep revisions younger than this; clients need some time to move on")
-			f.IntVar(&o.Keep, "keep", 0, "keep this many revisions before the newest")
+			addDuration(f, &o.KeepFor, "keep-for", 72*time.Hour, "keep revisions younger than this; clients need some time to move on")
+			f.UintVar(&keep, "keep", 0, "keep `N` revisions before the newest")
 			f.BoolVar(&o.Orphans, "orphans", false, "also delete what interrupted runs left; lists the whole storage")
-			f.DurationVar(&o.OrphanAge, "orphan-age", 24*time.Hour, "of that, only what is older; 0s where no other tools publish")
+			addDuration(f, &o.OrphanAge, "orphan-age", 24*time.Hour, "of that, only what is older; 0s where no other tools publish")
 			f.BoolVarP(&o.DryRun, "dry-run", "n", false, "only tell what would be deleted")
 			f.BoolVarP(&list, "list", "l", false, "list the files")
 			p.addWriter(f)
@@ -36,6 +37,7 @@ or among the newest --keep. Generic tags, which publish makes, expire like revis
 			if err != nil {
 				return err
 			}
+			o.Keep = int(keep)
 			if o.KeepFor == 0 {
 				o.KeepFor = -1 // for the library, 0 is the default
 			}

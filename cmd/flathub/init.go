@@ -40,7 +40,7 @@ flathub init images.example.org --storage 's3://bucket/images.example.org?endpoi
 			f.StringVar(&o.hash, "hash", "sha1", "hash algorithm: sha1, rmd160 or shake128")
 			f.StringVar(&o.compression, "compression", "zlib", "of file contents: zlib or none")
 			f.StringVar(&o.description, "description", "", "what the repository is, for people and tools")
-			f.DurationVar(&o.ttl, "ttl", 4*time.Minute, "how soon clients look for a new revision")
+			addDuration(f, &o.ttl, "ttl", 4*time.Minute, "how soon clients look for a new revision")
 			f.BoolVar(&o.noGC, "no-gc", false, "forbid garbage collection for ever")
 			f.BoolVar(&o.altPaths, "alt-paths", false, "also keep root catalog and certificate outside data/")
 		},

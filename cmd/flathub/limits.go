@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -32,3 +33,28 @@ func (s *sizeFlag) Set(text string) (err error) {
 
 // Type implements pflag.Value.
 func (*sizeFlag) Type() string { return "size" }
+
+// addDuration is DurationVar for times that cannot be negative: a deadline that has passed already deletes at once, and a
+// pause without length asks without end.
+func addDuration(f *pflag.FlagSet, d *time.Duration, name string, value time.Duration, usage string) {
+	*d = value
+	f.Var((*durationFlag)(d), name, usage)
+}
+
+type durationFlag time.Duration
+
+// Set implements pflag.Value.
+func (d *durationFlag) Set(text string) error {
+	v, err := time.ParseDuration(text)
+	if err == nil && v < 0 {
+		err = errors.New("want 0s or more")
+	}
+	*d = durationFlag(v)
+	return err
+}
+
+// Type implements pflag.Value.
+func (*durationFlag) Type() string { return "duration" }
+
+// String implements pflag.Value.
+func (d *durationFlag) String() string { return time.Duration(*d).String() }

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -56,6 +57,9 @@ zcat rootfs.tar.gz | flathub publish sw.example.org --from - --to /images/base -
 		run: func(ctx context.Context, a *app, args []string) error {
 			if o.from == "" || !strings.HasPrefix(o.to, "/") {
 				return usageError{"publish", "publish needs --from DIR|TAR and --to /PATH"}
+			}
+			if slices.Contains(strings.Split(o.to, "/"), "..") { // what it comes to may be the root, which replaces everything
+				return usageError{"publish", fmt.Sprintf("publish --to %s: want a path without ..", o.to)}
 			}
 			return a.publish(ctx, args[0], o)
 		},

@@ -38,15 +38,16 @@ func syncVerb() verb {
 The list is DUCC's recipe, version 1: cvmfs_repo, user, output_format, and input with image names
 whose tag may have *. What the repository has is skipped; an image that fails is reported at the
 end and stops no other. What the list named once and names no more goes after the grace period,
-its bytes with the next flathub gc. The exit code is 1 if a wish failed.`,
+its bytes with the next flathub gc. Lists of one repository are told apart by their files' names.
+The exit code is 1 if a wish failed.`,
 		examples: `
 flathub sync wishes.yaml
 flathub sync wishes.yaml --watch --interval 10m
 flathub sync wishes.yaml --dry-run`,
 		flags: func(f *pflag.FlagSet) {
 			f.BoolVar(&o.watch, "watch", false, "repeat; the list is read again each time")
-			f.DurationVar(&o.interval, "interval", 5*time.Minute, "pause between two runs of --watch")
-			f.DurationVar(&o.grace, "grace", 10*24*time.Hour, "how long what nobody wishes for stays")
+			addDuration(f, &o.interval, "interval", 5*time.Minute, "pause between two runs of --watch")
+			addDuration(f, &o.grace, "grace", 10*24*time.Hour, "how long what nobody wishes for stays")
 			f.BoolVar(&o.dryRun, "dry-run", false, "only tell what would be converted and removed")
 			f.BoolVar(&o.thin, "thin", false, "push thin images under output_format")
 			f.BoolVar(&o.noTag, "no-tag", false, "no tag but trunk")
