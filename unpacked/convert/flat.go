@@ -24,6 +24,9 @@ func (c *Converter) trees(ctx context.Context, img Image, id unpacked.Digest, la
 	if err != nil {
 		return 0, err
 	}
+	if m, err := img.Manifest(); err == nil && len(config.RootFS.DiffIDs) == 0 && len(layers) > 0 && !m.Config.MediaType.IsConfig() {
+		return 0, fmt.Errorf("no container's image: what it has for a configuration is %q", m.Config.MediaType)
+	}
 	if len(config.RootFS.DiffIDs) != len(layers) {
 		return 0, fmt.Errorf("the configuration lists %d layers, the manifest %d: the image is broken", len(config.RootFS.DiffIDs), len(layers))
 	}

@@ -3,6 +3,7 @@ package convert
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -71,8 +72,15 @@ func sameDigest(what string, raw []byte, want v1.Hash) error {
 	return nil
 }
 
-// Check refuses platforms that cannot be meant.
+// Check refuses platforms and mirrors that cannot be meant.
 func (s Source) Check() error {
+	for registry, hosts := range s.Mirrors {
+		for _, host := range append(slices.Clone(hosts), registry) {
+			if r, err := unpacked.ParseReference("https://"+host+"/x/x", ""); err != nil || r.Registry != host {
+				return fmt.Errorf("mirror %q: want REGISTRY=HOST, two names of hosts with or without a port", registry+"="+strings.Join(hosts, ","))
+			}
+		}
+	}
 	for _, text := range s.Platforms {
 		if p, err := v1.ParsePlatform(text); err != nil || p.OS == "" || p.Architecture == "" {
 			return fmt.Errorf("platform %q: want OS/ARCHITECTURE[/VARIANT], such as linux/arm64", text)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -143,10 +144,21 @@ func (s Source) openRegistry(ctx context.Context, ref, as string) ([]Image, erro
 	return images, err
 }
 
+// mirrors are the hosts to ask before a registry. Those of Docker Hub are so under each of its names: a short name's
+// registry is not the one that people write.
+func (s Source) mirrors(registry string) (hosts []string) {
+	for _, of := range slices.Sorted(maps.Keys(s.Mirrors)) {
+		if of == registry || unpacked.IsDockerHub(of) && unpacked.IsDockerHub(registry) {
+			hosts = append(hosts, s.Mirrors[of]...)
+		}
+	}
+	return hosts
+}
+
 // ask asks a registry's mirrors and then itself; the error tells what each of them said.
 func ask[T any](ctx context.Context, s Source, registry string, question func(host string) (T, error)) (answer T, err error) {
 	var errs []error
-	for _, host := range append(slices.Clone(s.Mirrors[registry]), registry) {
+	for _, host := range append(s.mirrors(registry), registry) {
 		if answer, err = question(host); err == nil {
 			return answer, nil
 		}

@@ -74,6 +74,26 @@ func TestRegistryBlobs(t *testing.T) {
 	}
 }
 
+// TestHubMirrors asks the mirrors of Docker Hub for its images by whatever name both go.
+func TestHubMirrors(t *testing.T) {
+	h := newHub(t)
+	h.push("library/tool:1", image(t, "x", tarLayer(t, "a=1")))
+	for _, of := range []string{"docker.io", "index.docker.io", "registry.hub.docker.com"} {
+		s := Source{PlainHTTP: true, Mirrors: map[string][]string{of: {h.host}, "other.example.org": {"127.0.0.1:1"}}}
+		for _, name := range []string{"tool:1", "docker://tool:1", "docker.io/tool:1", "registry.hub.docker.com/library/tool:1"} {
+			if _, err := s.Open(t.Context(), name, ""); err != nil {
+				t.Errorf("%s with a mirror of %s: %v", name, of, err)
+			}
+		}
+	}
+	for from, want := range map[string]bool{"docker.io=a.example.org:5000": true, "127.0.0.1:1=[::1]:2": true, "localhost=b": true, "=a.b": false, "a.b=": false, "a.b=http://c.d": false, "a.b=c.d/e": false, "http://a.b=c.d": false} {
+		of, host, _ := strings.Cut(from, "=")
+		if err := (Source{Mirrors: map[string][]string{of: {host}}}).Check(); (err == nil) != want {
+			t.Errorf("mirror %s: %v", from, err)
+		}
+	}
+}
+
 // TestConvertWrongDiff refuses a configuration that calls a layer by the uncompressed digest of another, whether the layer
 // is read for it or known already.
 func TestConvertWrongDiff(t *testing.T) {
