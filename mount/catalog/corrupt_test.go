@@ -211,8 +211,8 @@ func TestWriterRefuses(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want one that says %q", err, test.want)
 			}
-			if ferr := w.Finish(Properties{}, Statistics{}); ferr == nil {
-				t.Error("the catalog can be finished nevertheless")
+			if ferr := w.Finish(Properties{}, Statistics{}); !errors.Is(ferr, err) {
+				t.Errorf("finished nevertheless, or for another reason not: %v", ferr)
 			}
 			if _, err := os.Stat(path); err == nil {
 				t.Error("the unfinished file is still there")

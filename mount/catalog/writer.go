@@ -182,12 +182,14 @@ func (w *Writer) Counters() Counters { return w.self }
 // Finish writes the properties (schema and root prefix are the writer's own) and
 // the statistics, whose Self is usually Counters, and closes the file.
 func (w *Writer) Finish(p Properties, s Statistics) error {
-	if w.err == nil {
-		w.err = w.finish(p, s)
+	err := w.err
+	if err == nil {
+		err = w.finish(p, s)
 	}
-	if w.err != nil {
-		w.Abort()
-		return fmt.Errorf("finish catalog of %q: %w", w.prefix, w.err)
+	if err != nil {
+		w.err = err
+		w.Abort() // after which it is another
+		return fmt.Errorf("finish catalog of %q: %w", w.prefix, err)
 	}
 	return nil
 }
