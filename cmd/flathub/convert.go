@@ -118,6 +118,9 @@ func (a *app) convert(ctx context.Context, fqrn string, refs []string, o convert
 	if err != nil {
 		return err
 	}
+	if err := o.checkThin(refs[0]); err != nil {
+		return err
+	}
 	start := time.Now()
 	tx, err := a.begin(ctx, r)
 	if err != nil {
@@ -162,6 +165,22 @@ func (a *app) convert(ctx context.Context, fqrn string, refs []string, o convert
 		fmt.Fprint(a.out, describeResult(res))
 	}
 	return a.published(fqrn, m, &tx.Stats, time.Since(start))
+}
+
+// checkThin looks at the thin image's name before anything is converted.
+func (o *convertOptions) checkThin(image string) error {
+	if o.thin == "" || convert.IsLocal(image) {
+		return nil
+	}
+	of, err := unpacked.ParseReference(image, o.registry)
+	if err != nil {
+		return err
+	}
+	to, err := unpacked.ParseReference(o.thin, o.registry)
+	if err != nil {
+		return err
+	}
+	return convert.CheckThin(of, to)
 }
 
 // pusher pushes the thin image of what was converted, where one is asked for. It is made while the transaction lasts and

@@ -322,7 +322,10 @@ func (s *Sync) one(ctx context.Context, c *Converter, w wanted, r *Report) ([]Re
 }
 
 func (s *Sync) pushThin(ctx context.Context, c *Converter, img Image, w wanted) (to unpacked.Reference, err error) {
-	if to, err = s.List.ThinName(w.ref); err != nil {
+	if to, err = s.List.ThinName(w.ref); err == nil {
+		err = CheckThin(w.ref, to)
+	}
+	if err != nil {
 		return to, err
 	}
 	thin, err := c.MakeThin(img)

@@ -77,6 +77,15 @@ func (c *Converter) MakeThin(img Image) (v1.Image, error) {
 	return thin, nil
 }
 
+// CheckThin refuses a name for a thin image by which it would take the place of the image that it is made of.
+func CheckThin(of, to unpacked.Reference) error {
+	same := of.Registry == to.Registry || unpacked.IsDockerHub(of.Registry) && unpacked.IsDockerHub(to.Registry)
+	if same && of.Repository == to.Repository && of.Tag == to.Tag {
+		return fmt.Errorf("thin image %s: it would take the place of the image itself: it wants another name", to)
+	}
+	return nil
+}
+
 // Push pushes a thin image under the name to.
 func (s Source) Push(ctx context.Context, thin v1.Image, to unpacked.Reference) error {
 	ref, err := s.reference(to.Registry, to)

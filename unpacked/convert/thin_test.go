@@ -99,3 +99,28 @@ func TestThinOfKnownImages(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckThin(t *testing.T) {
+	for _, c := range []struct {
+		of, to string
+		ok     bool
+	}{
+		{"r.io/a:1", "r.io/a:1", false},
+		{"r.io/a:1", "http://r.io/a:1", false},
+		{"a", "docker.io/library/a:latest", false},
+		{"r.io/a:1", "r.io/a:1-thin", true},
+		{"r.io/a:1", "r.io/thin/a:1", true},
+		{"r.io/a@sha256:30afb7a6361c385da116661c882f13d39d63f82ad44db756ca1e846aeb03ffcf", "r.io/a:1", true},
+	} {
+		var refs [2]unpacked.Reference
+		for i, text := range []string{c.of, c.to} {
+			var err error
+			if refs[i], err = unpacked.ParseReference(text, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := CheckThin(refs[0], refs[1]); (err == nil) != c.ok {
+			t.Errorf("%s for %s: %v", c.to, c.of, err)
+		}
+	}
+}
