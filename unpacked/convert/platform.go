@@ -55,6 +55,9 @@ func named(index v1.ImageIndex, want v1.Hash) (v1.Image, error) {
 	if err := sameDigest("manifest", raw, want); err != nil {
 		return nil, err
 	}
+	if err := boundConfig(img); err != nil {
+		return nil, err
+	}
 	m, err := img.Manifest()
 	if err != nil {
 		return nil, err
@@ -63,6 +66,15 @@ func named(index v1.ImageIndex, want v1.Hash) (v1.Image, error) {
 		return nil, err
 	}
 	return img, sameDigest("configuration", raw, m.Config.Digest)
+}
+
+// boundConfig refuses a configuration that would fill the memory. It comes before the library reads it.
+func boundConfig(img v1.Image) error {
+	m, err := img.Manifest()
+	if err == nil && m.Config.Size > maxDocument {
+		err = fmt.Errorf("its configuration has %d bytes, more than the %d that one may have", m.Config.Size, maxDocument)
+	}
+	return err
 }
 
 func sameDigest(what string, raw []byte, want v1.Hash) error {

@@ -226,6 +226,9 @@ func (s Source) openHost(ctx context.Context, host string, ref unpacked.Referenc
 		return images, nil
 	}
 	img, err := desc.Image()
+	if err == nil {
+		err = boundConfig(img)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", r, err)
 	}

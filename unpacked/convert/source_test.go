@@ -7,8 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
 // bending is a registry's transport that changes the bodies of one digest's blob.
@@ -71,6 +74,40 @@ func TestRegistryBlobs(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// TestConfigBound does not read a configuration that would fill the memory, neither of an image nor of one in an index.
+func TestConfigBound(t *testing.T) {
+	h := newHub(t)
+	img := image(t, "x", tarLayer(t, "a=1"))
+	config, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config = config.DeepCopy()
+	config.Config.Labels = map[string]string{"a": strings.Repeat("x", maxDocument)}
+	if img, err = mutate.ConfigFile(img, config); err != nil {
+		t.Fatal(err)
+	}
+	h.push("x:1", img)
+	ref, err := name.ParseReference(h.host+"/x:2", name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: config.Platform()}})
+	if err := remote.WriteIndex(ref, index); err != nil {
+		t.Fatal(err)
+	}
+	digest, err := img.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.source.Transport = bending{digest.Hex, func(b []byte) []byte { t.Error("it is read"); return b }}
+	for _, tag := range []string{"1", "2"} {
+		if _, err := h.source.Open(t.Context(), h.host+"/x:"+tag, ""); err == nil || !strings.Contains(err.Error(), "its configuration has 8") {
+			t.Errorf("x:%s: %v", tag, err)
+		}
 	}
 }
 
