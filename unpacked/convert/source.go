@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -142,63 +140,6 @@ func (s Source) openRegistry(ctx context.Context, ref, as string) ([]Image, erro
 		images[i].verified = true // by the registry's client, as it reads
 	}
 	return images, err
-}
-
-// mirrors are the hosts to ask before a registry. Those of Docker Hub are so under each of its names: a short name's
-// registry is not the one that people write.
-func (s Source) mirrors(registry string) (hosts []string) {
-	for _, of := range slices.Sorted(maps.Keys(s.Mirrors)) {
-		if of == registry || unpacked.IsDockerHub(of) && unpacked.IsDockerHub(registry) {
-			hosts = append(hosts, s.Mirrors[of]...)
-		}
-	}
-	return hosts
-}
-
-// ask asks a registry's mirrors and then itself; the error tells what each of them said.
-func ask[T any](ctx context.Context, s Source, registry string, question func(host string) (T, error)) (answer T, err error) {
-	var errs []error
-	for _, host := range append(s.mirrors(registry), registry) {
-		if answer, err = question(host); err == nil {
-			return answer, nil
-		}
-		errs = append(errs, err)
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return answer, errors.Join(errs...)
-}
-
-// Head asks a registry for the digest of what a name stands for now, an image or an index.
-func (s Source) Head(ctx context.Context, ref unpacked.Reference) (unpacked.Digest, error) {
-	return ask(ctx, s, ref.Registry, func(host string) (unpacked.Digest, error) {
-		r, err := s.reference(host, ref)
-		if err != nil {
-			return "", err
-		}
-		desc, err := remote.Head(r, s.options(ctx)...)
-		if err != nil {
-			return "", fmt.Errorf("image %s: %w", r, explain(r, err))
-		}
-		return unpacked.ParseDigest(desc.Digest.String())
-	})
-}
-
-// Tags lists the tags of ref's repository.
-func (s Source) Tags(ctx context.Context, ref unpacked.Reference) ([]string, error) {
-	ref.Tag, ref.Digest = "latest", "" // a wish's tag may be a pattern, which the library refuses
-	return ask(ctx, s, ref.Registry, func(host string) ([]string, error) {
-		r, err := s.reference(host, ref)
-		if err != nil {
-			return nil, err
-		}
-		tags, err := remote.List(r.Context(), s.options(ctx)...)
-		if err != nil {
-			return nil, fmt.Errorf("tags of %s: %w", r.Context(), explain(r, err))
-		}
-		return tags, nil
-	})
 }
 
 // openHost asks one registry or mirror.
