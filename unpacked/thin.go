@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -87,6 +88,20 @@ func (t *Thin) Validate() error {
 		}
 	}
 	return nil
+}
+
+// Stack are the layers as the kernel takes them, the base first: one that comes
+// again, as the empty one does in many images, stands where it comes last, for no
+// directory may be given twice, and the same layer further up covers all that it
+// has.
+func (t *Thin) Stack() []ThinLayer {
+	var stack []ThinLayer
+	for i, l := range t.Layers {
+		if !slices.ContainsFunc(t.Layers[i+1:], func(above ThinLayer) bool { return above.URL == l.URL }) {
+			stack = append(stack, l)
+		}
+	}
+	return stack
 }
 
 // ParseDigest is the layer's digest, which is written with and without its

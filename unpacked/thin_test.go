@@ -99,3 +99,19 @@ func FuzzThin(f *testing.F) {
 		}
 	})
 }
+
+func TestThinStack(t *testing.T) {
+	for layers, want := range map[string]string{"": "", "a": "a", "ab": "ab", "aa": "a", "aba": "ba", "abcbd": "acbd", "aeBecea": "Bcea"} {
+		var thin Thin
+		for _, l := range layers {
+			thin.Layers = append(thin.Layers, ThinLayer{URL: string(l)})
+		}
+		got := ""
+		for _, l := range thin.Stack() {
+			got += l.URL
+		}
+		if got != want {
+			t.Errorf("%s is stacked as %s, want %s", layers, got, want)
+		}
+	}
+}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
@@ -84,7 +83,7 @@ func readThin(file string) ([]byte, error) {
 // stack finds the directories of the layers, the base first.
 func (r *repositories) stack(ctx context.Context, thin *unpacked.Thin, config json.RawMessage) (enter.Resolved, error) {
 	var places []imagePlace
-	for i, l := range thin.Layers {
+	for i, l := range thin.Stack() {
 		fqrn, dir, err := l.Location()
 		if err != nil {
 			return enter.Resolved{}, err
@@ -101,7 +100,6 @@ func (r *repositories) stack(ctx context.Context, thin *unpacked.Thin, config js
 		}
 		places = append(places, at)
 	}
-	places = withoutCovered(places)
 	base := places[0]
 	for _, at := range places[1:] {
 		base.where.Layers = append(base.where.Layers, at.where.Path)
@@ -110,18 +108,6 @@ func (r *repositories) stack(ctx context.Context, thin *unpacked.Thin, config js
 		base.where.Config = thinConfig(ctx, base.view, thin.Origin)
 	}
 	return base.where, nil
-}
-
-// withoutCovered leaves out layers that come again further up, as the empty one does in many images: the kernel takes no
-// directory twice, and whatever a layer has, the same layer further up covers.
-func withoutCovered(layers []imagePlace) []imagePlace {
-	var kept []imagePlace
-	for i, l := range layers {
-		if !slices.ContainsFunc(layers[i+1:], func(above imagePlace) bool { return above.where.Path == l.where.Path }) {
-			kept = append(kept, l)
-		}
-	}
-	return kept
 }
 
 // thinConfig is the configuration of the image that thin.json describes, as far as the repository of its layers has it:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
@@ -58,7 +59,19 @@ func (c *Converter) trees(ctx context.Context, img Image, id unpacked.Digest, la
 	if err != nil {
 		return fresh, err
 	}
-	return fresh, c.stack(id, merged, stack)
+	return fresh, c.stack(id, merged, once(made))
+}
+
+// once are the layers that the kernel is given: see [unpacked.Thin.Stack]. The image itself wants each in its place, for
+// what lies between two of them may go through links of the lower one.
+func once(layers []*madeLayer) []iter.Seq2[publish.Item, error] {
+	var stack []iter.Seq2[publish.Item, error]
+	for i, l := range layers {
+		if !slices.Contains(layers[i+1:], l) {
+			stack = append(stack, l.items)
+		}
+	}
+	return stack
 }
 
 // drain reads items to their end.

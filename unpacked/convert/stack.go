@@ -60,9 +60,10 @@ func (c *Converter) stacked(image unpacked.Digest) (bool, error) {
 	return err == nil, err
 }
 
-// difference is what lies over layers so that the kernel shows the merge that f has made; nil if it shows that already.
+// difference is what lies over layers, those of f or some of them, so that the kernel shows the merge that f has made; nil if
+// it shows that already.
 func (f *follower) difference(layers []iter.Seq2[publish.Item, error]) (iter.Seq2[publish.Item, error], error) {
-	if !f.differs {
+	if !f.differs && len(layers) == len(f.layers) {
 		return nil, nil
 	}
 	flat := new(merger).merge(f.layers)

@@ -109,12 +109,16 @@ func randomImage(t *testing.T, seed uint64) (Image, string) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 2))
 	model := overlay{}
+	var made [][]publish.Item
 	var layers []v1.Layer
 	text := ""
-	for n := range 1 + r.IntN(4) {
+	for n := range 1 + r.IntN(5) {
 		layer := oddLayer(r, int64(n+1), model)
+		if n > 0 && r.IntN(3) == 0 {
+			layer = made[r.IntN(n)] // comes again
+		}
 		model.apply(n, layer)
-		layers = append(layers, tarOf(t, layer))
+		made, layers = append(made, layer), append(layers, tarOf(t, layer))
 		text += fmt.Sprintf("layer %d: %s\n", n+1, describe(layer))
 	}
 	name, err := unpacked.ParseReference(fmt.Sprintf("random.example.org/x:%d", seed), "")
@@ -217,7 +221,7 @@ func mountHub(t *testing.T, h *hub) string {
 func stackUp(t *testing.T, mounted string, thin *unpacked.Thin) string {
 	t.Helper()
 	var dirs []string // the uppermost first
-	for _, l := range slices.Backward(thin.Layers) {
+	for _, l := range slices.Backward(thin.Stack()) {
 		_, dir, err := l.Location()
 		if err != nil {
 			t.Fatal(err)
