@@ -55,7 +55,7 @@ func begin(ctx context.Context, s Storage, keys Keys, o Options, lease Lease) (t
 	tx.base = &baseTree{open: tx.rev.Catalog, rootHash: m.Root, rootSize: m.RootSize}
 	tx.ingester = newIngester(tx.store, o.Chunks, o.Workers, &tx.Stats)
 	tx.ingester.contents = newContents(s, o.FQRN, keys.Repository, o.Log)
-	return tx, checkCertificate(ctx, s, keys, o.FQRN)
+	return tx, checkCertificate(ctx, s, keys, o)
 }
 
 func (o *Options) fill() {
@@ -94,8 +94,12 @@ func openRepository(ctx context.Context, s Storage, keys Keys, o Options, scratc
 	return r, err
 }
 
-// checkCertificate makes sure that the whitelist names our certificate.
-func checkCertificate(ctx context.Context, s Storage, keys Keys, fqrn string) error {
+// resignBefore is how long before the end of a whitelist publishers say so: nobody else sees it come.
+const resignBefore = 10 * 24 * time.Hour
+
+// checkCertificate makes sure that the whitelist names our certificate, and says so if that ends soon.
+func checkCertificate(ctx context.Context, s Storage, keys Keys, o Options) error {
+	fqrn := o.FQRN
 	if keys.Repository == nil {
 		return fmt.Errorf("publish %s: no repository key: pass the directory that holds %s.key", fqrn, fqrn)
 	}
@@ -109,6 +113,9 @@ func checkCertificate(ctx context.Context, s Storage, keys Keys, fqrn string) er
 	}
 	if !list.Allows(cert) {
 		return fmt.Errorf("publish %s: its whitelist does not allow our certificate: flathub resign %s with the master key", fqrn, fqrn)
+	}
+	if left := list.Expires.Sub(o.Now()); left < resignBefore {
+		o.Log.Warn("the whitelist ends soon, and clients refuse the repository then: flathub resign "+fqrn, "days", int(left.Hours()/24))
 	}
 	return nil
 }

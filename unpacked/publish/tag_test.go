@@ -1,9 +1,11 @@
 package publish
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -209,6 +211,31 @@ func TestRollbackKeepsTags(t *testing.T) {
 		}
 	}
 	r.check()
+}
+
+// TestResignSoon tells a publisher of a whitelist that ends soon, and not after it was renewed.
+func TestResignSoon(t *testing.T) {
+	r := newTestRepo(t)
+	var log bytes.Buffer
+	r.o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	r.later(15 * 24 * time.Hour)
+	r.put("/f", "x")
+	if log.Len() > 0 {
+		t.Errorf("after 15 days: %s", &log)
+	}
+	r.later(25 * 24 * time.Hour)
+	r.put("/f", "y")
+	if !strings.Contains(log.String(), "flathub resign "+testFQRN) {
+		t.Errorf("after 25 days: %q", &log)
+	}
+	log.Reset()
+	if err := Resign(t.Context(), r.s, r.keys, r.o); err != nil {
+		t.Fatal(err)
+	}
+	r.put("/f", "z")
+	if log.Len() > 0 {
+		t.Errorf("renewed: %s", &log)
+	}
 }
 
 func TestResign(t *testing.T) {
