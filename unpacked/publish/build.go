@@ -62,7 +62,7 @@ type buildingCatalog struct {
 
 func newBuilder(ctx context.Context, store objectStore, base *baseTree, p plan, scratch string) *builder {
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
+	g.SetLimit(4 * runtime.GOMAXPROCS(0)) // most of them wait for their children; the walk waits where all are taken
 	return &builder{ctx: ctx, store: store, base: base, plan: p, scratch: scratch, pending: g}
 }
 
