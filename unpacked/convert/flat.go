@@ -2,6 +2,7 @@ package convert
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,9 +35,9 @@ func (c *Converter) trees(ctx context.Context, img Image, id unpacked.Digest, la
 	made := make([]*madeLayer, len(layers))
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(layersAtOnce)
-	for i, l := range layers {
+	for _, i := range largestFirst(layers) {
 		group.Go(func() (err error) {
-			made[i], err = c.layer(gctx, img, l, config.RootFS.DiffIDs[i], id)
+			made[i], err = c.layer(gctx, img, layers[i], config.RootFS.DiffIDs[i], id)
 			return err
 		})
 	}
@@ -60,6 +61,17 @@ func (c *Converter) trees(ctx context.Context, img Image, id unpacked.Digest, la
 		return fresh, err
 	}
 	return fresh, c.stack(id, merged, once(made))
+}
+
+// largestFirst is the order in which layers are read: at the end none is long alone.
+func largestFirst(layers []v1.Layer) []int {
+	order, size := make([]int, len(layers)), make([]int64, len(layers))
+	for i, l := range layers {
+		order[i] = i
+		size[i], _ = l.Size() // what is wrong with it is told when it is read
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(size[b], size[a]) })
+	return order
 }
 
 // once are the layers that the kernel is given: see [unpacked.Thin.Stack]. The image itself wants each in its place, for
