@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"maps"
@@ -299,12 +300,17 @@ func TestDecompress(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
+		h := sha256.New()
+		wait := r.Sum(h)
 		got, err := io.ReadAll(r)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		if name != "empty" && !bytes.Equal(got, plain) {
 			t.Errorf("%s: other bytes come out", name)
+		}
+		if wait(); [32]byte(h.Sum(nil)) != sha256.Sum256(got) {
+			t.Errorf("%s: the sum is of other bytes", name)
 		}
 	}
 }
