@@ -75,6 +75,9 @@ func Deflate(out, data []byte) ([]byte, error) {
 	return out[:n], nil
 }
 
+// deflateAs is Deflate of a part of a content of size bytes.
+func deflateAs(out, data []byte, size int) ([]byte, error) { return Deflate(out, data) }
+
 // deflate returns 0 if out is too short.
 func (z *compressor) deflate(out, data []byte) int {
 	return int(C.deflate_whole(z.c, unsafe.Pointer(unsafe.SliceData(data)), C.size_t(len(data)), unsafe.Pointer(unsafe.SliceData(out)), C.size_t(len(out))))

@@ -96,7 +96,7 @@ func (s *splicer) isWorth(data []byte, p *Pieces) (bool, error) {
 		if b.To-b.From > maxTried {
 			continue
 		}
-		tried, err := Deflate(s.tried, data[b.From:b.To])
+		tried, err := deflateAs(s.tried, data[b.From:b.To], len(data))
 		if err != nil {
 			return false, err
 		}

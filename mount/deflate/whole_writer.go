@@ -16,9 +16,12 @@ var (
 const small = 256 << 10
 
 // Deflate returns data as one zlib stream, which lies in out if that has room for Bound bytes. Equal data give equal streams.
-func Deflate(out, data []byte) ([]byte, error) {
+func Deflate(out, data []byte) ([]byte, error) { return deflateAs(out, data, len(data)) }
+
+// deflateAs is Deflate of a part of a content of size bytes.
+func deflateAs(out, data []byte, size int) ([]byte, error) {
 	pool := &writers
-	if len(data) < small {
+	if size < small {
 		pool = &smallWriters
 	}
 	z := pool.Get().(*Writer)
