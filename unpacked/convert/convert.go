@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -12,9 +13,9 @@ import (
 	"github.com/flatrun/flatrun/unpacked/publish"
 )
 
-// layersAtOnce bounds how many layers are read from their source together: enough to keep the cores busy while one of
-// them waits for the network.
-const layersAtOnce = 3
+// layersAtOnce is how many layers are read from their source together: one for each core, as reading is half of the work, and
+// more than one where there is one core, for it has to wait for the network.
+func layersAtOnce() int { return min(max(runtime.GOMAXPROCS(0), 2), 4) }
 
 // Converter writes images into a transaction. It may be used for any number of images; a layer or flat image that several
 // of them share is made once.

@@ -34,7 +34,7 @@ func (c *Converter) trees(ctx context.Context, img Image, id unpacked.Digest, la
 	}
 	made := make([]*madeLayer, len(layers))
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(layersAtOnce)
+	group.SetLimit(layersAtOnce())
 	for _, i := range largestFirst(layers) {
 		group.Go(func() (err error) {
 			made[i], err = c.layer(gctx, img, layers[i], config.RootFS.DiffIDs[i], id)
