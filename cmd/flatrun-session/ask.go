@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/flatrun/flatrun/mount/enter"
 	"github.com/flatrun/flatrun/mount/session"
 )
@@ -88,12 +90,14 @@ func umountAll(force bool) error {
 		if err != nil {
 			continue // just ended
 		}
+		process, _ := unix.PidfdOpen(s.PID, 0) // -1 if it just ended
 		if err := client.Quit(force); err != nil {
 			failed = append(failed, fmt.Errorf("session %s: %w", s.Key, err))
 		} else {
-			failed = append(failed, waitGone(s, 20*time.Second))
+			failed = append(failed, errors.Join(waitGone(s, 20*time.Second), waitEnded(process, s, 20*time.Second)))
 		}
 		client.Close()
+		unix.Close(process)
 	}
 	return errors.Join(failed...)
 }
@@ -108,6 +112,22 @@ func waitGone(s enter.Status, patience time.Duration) error {
 		client.Close()
 	}
 	return fmt.Errorf("%s: process %d does not end", s.Key, s.PID)
+}
+
+// waitEnded returns when the process of a session has ended, which still writes into its cache what it was fetching when the
+// socket has gone.
+func waitEnded(process int, s enter.Status, patience time.Duration) error {
+	ready := []unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}
+	for end := time.Now().Add(patience); process >= 0; {
+		n, err := unix.Poll(ready, int(max(time.Until(end), 0).Milliseconds()))
+		switch {
+		case n == 0 && err == nil:
+			return fmt.Errorf("%s: process %d does not end", s.Key, s.PID)
+		case err != unix.EINTR:
+			return nil
+		}
+	}
+	return nil
 }
 
 // umountHost returns when the server has gone, or stays although the mount is gone here: where the site keeps mounts
