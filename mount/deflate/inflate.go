@@ -39,8 +39,8 @@ const (
 const (
 	window = 32 << 10
 	ahead  = 1024 // bytes waiting in In while more are to come: the header of any block has less
-	slack  = 48
-	margin = 16 // a pass of fast reads from so many bytes at most
+	margin = 16   // a pass of fast reads from so many bytes at most
+	slack  = symbols.Behind + margin
 	room   = symbols.Room
 )
 
@@ -104,7 +104,7 @@ func (z *inflater) endBlock() {
 	}
 }
 
-// giveBack moves whole bytes of hold back to in, and drops the bits of a byte that is begun.
+// giveBack moves whole bytes of Hold back to In, and drops the bits of a byte that is begun.
 func (z *inflater) giveBack() {
 	z.At -= int(z.Held >> 3)
 	z.Hold, z.Held = 0, 0
@@ -119,7 +119,7 @@ func (z *inflater) take(n uint) int {
 	return int(v)
 }
 
-// refill has 56 bits held at least. The bits of hold above held are right already: or-ing them again changes nothing.
+// refill has 56 bits held at least. The bits of Hold above Held are right already: or-ing them again changes nothing.
 func (z *inflater) refill() {
 	if z.At <= z.end {
 		z.Hold |= binary.LittleEndian.Uint64(z.In[z.At:]) << (z.Held & 63)

@@ -101,8 +101,7 @@ func build(table []uint32, first uint, lengths []uint8, entries []uint32) error 
 
 // buildLinked makes the second tables: of the symbols, sorted, with codes longer than first, the first of which is code.
 func buildLinked(table []uint32, first uint, sorted []uint16, count [maxCode + 1]int, code uint16, entries []uint32) {
-	end, link := 1<<first, -1
-	var low, size int // the link that leads to the table; bits that index it
+	end, link, size := 1<<first, -1, 0 // of the table: its end, the link that leads to it, bits that index it
 	n := first + 1
 	for _, symbol := range sorted {
 		for count[n] == 0 {
@@ -110,7 +109,7 @@ func buildLinked(table []uint32, first uint, sorted []uint16, count [maxCode + 1
 			code <<= 1
 		}
 		i := int(mathbits.Reverse16(code << (16 - n)))
-		if low = i & (1<<first - 1); low != link {
+		if low := i & (1<<first - 1); low != link {
 			link, size = low, linkBits(n-first, count[n:])
 			table[link] = symbols.IsSpecial | symbols.IsLink | uint32(end)<<16 | uint32(size)<<8
 			end += 1 << size
