@@ -68,9 +68,6 @@ func (c *Converter) layer(ctx context.Context, img Image, l v1.Layer, diffID v1.
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		if made.err != nil {
-			return made, made.err
-		}
 		return made, made.check(digest, diffID)
 	}
 	made.err = c.make(ctx, made, img, l, digest, diffID, image)
@@ -81,9 +78,6 @@ func (c *Converter) layer(ctx context.Context, img Image, l v1.Layer, diffID v1.
 		made.err = fmt.Errorf("layer %s: %w", digest, made.err)
 	}
 	close(made.done)
-	if made.err != nil {
-		return made, made.err
-	}
 	return made, made.check(digest, diffID)
 }
 
@@ -97,11 +91,11 @@ func (c *Converter) recorded(ctx context.Context, digest unpacked.Digest) string
 	return r.DiffID
 }
 
-// check compares what an image's configuration says of a layer with what the layer is: with a chain of other layers' names
-// an image could put its own in their place in podman's store.
+// check is the error of a layer that is done, or compares what an image's configuration says of it with what it is: with a
+// chain of other layers' names an image could put its own in their place in podman's store.
 func (m *madeLayer) check(digest unpacked.Digest, diffID v1.Hash) error {
-	if m.diff == diffID.String() {
-		return nil
+	if m.err != nil || m.diff == diffID.String() {
+		return m.err
 	}
 	return fmt.Errorf("layer %s: its uncompressed form is %s, not %s as the image's configuration says: the image is broken", digest, m.diff, diffID)
 }

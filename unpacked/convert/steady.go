@@ -84,10 +84,8 @@ func (s *steady) Close() error { return s.r.Close() }
 
 // pause waits unless ctx ends.
 func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
